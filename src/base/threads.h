@@ -1,0 +1,32 @@
+/*
+ * The thread pool. Workers spin briefly for the next job, then sleep. The split of a loop into blocks depends only on
+ * the loop, never on the number of threads, so results do not either.
+ */
+#ifndef TC_BASE_THREADS_H
+#define TC_BASE_THREADS_H
+
+#include <stdint.h>
+
+#include <tensorc/status.h>
+
+typedef struct tc_pool tc_pool;
+
+/** Pool that runs loops on `threads` threads: the caller and threads - 1 workers. 0: one per usable core. */
+tc_status tc_pool_create(int threads, tc_pool **out);
+/** Joins the workers. No loop may be running. */
+void tc_pool_destroy(tc_pool *pool);
+int tc_pool_threads(const tc_pool *pool);
+
+/** Work on [begin, end). `worker` is in 0..threads-1 and unique among the blocks of this loop that run at one time. */
+typedef void (*tc_block_function)(void *context, int64_t begin, int64_t end, int worker);
+
+/**
+ * Calls `function` for the blocks [0, grain), [grain, 2 grain), ... of [0, count) and returns when all are done.
+ * Blocks run in any order on the caller and the workers. Never allocates. A loop started inside a block, or while
+ * another thread's loop holds the pool, runs on its own caller alone as worker 0. `pool` NULL runs on the caller.
+ * Thread-safe.
+ */
+void tc_parallel_for(tc_pool *pool, int64_t count, int64_t grain, tc_block_function function,
+                     void *context);
+
+#endif
