@@ -1,0 +1,120 @@
+/*
+ * The graph as the rest of the library sees it: an append-only array of nodes in an arena. Edges always point to earlier
+ * nodes, so index order is a topological order.
+ */
+#ifndef TC_GRAPH_GRAPH_H
+#define TC_GRAPH_GRAPH_H
+
+#include <stdatomic.h>
+
+#include <tensorc/extend.h>
+#include <tensorc/graph.h>
+
+#include "base/alloc.h"
+#include "base/arena.h"
+#include "base/map.h"
+#include "base/status.h"
+
+/** Output `output` of node `node`; node -1 is an optional input that is not given. */
+typedef struct tc_edge {
+    int32_t node;
+    int32_t output;
+} tc_edge;
+
+typedef struct tc_note {
+    const char *key;
+    const char *text;
+    struct tc_note *next;
+} tc_note;
+
+typedef struct tc_node {
+    tc_attrs attrs;   /* attrs.op is the operator; values are owned by the graph's arena (tensors are retained) */
+    const char *name; /* full path, unique in its graph */
+    tc_edge *inputs;
+    int32_t *controls; /* nodes that must have run before */
+    tc_value_info *outputs;
+    tc_note *notes;
+    tc_location at;
+    int32_t n_inputs;
+    int32_t n_controls;
+    int32_t n_outputs;
+    int32_t index;
+} tc_node;
+
+/** A value of the enclosing graph that a function body uses: becomes a parameter of the body and an input of calls. */
+typedef struct tc_capture {
+    tc_edge outer;    /* in the parent */
+    int32_t parameter; /* node of the body */
+} tc_capture;
+
+struct tc_graph {
+    atomic_int references;
+    tc_registry *registry; /* retained; NULL: the library's */
+    tc_arena arena;
+    TC_VECTOR(tc_node *) nodes;
+    tc_map names;   /* path -> node index */
+    tc_map counts;  /* base path -> next suffix to try */
+    tc_map symbols; /* interned strings: dimension names, file names -> pointer */
+    uint64_t seed;
+    TC_VECTOR(tc_tensor *) tensors; /* retained by attributes */
+
+    /* Scopes of the builder. */
+    TC_VECTOR(const char *) scopes;
+    TC_VECTOR(int32_t) controls;       /* pending control dependencies, all levels */
+    TC_VECTOR(int32_t) control_levels; /* how many each push added */
+    TC_VECTOR(const char *) devices;
+
+    /* First error of building. */
+    tc_status status;
+    char *message;
+
+    /* Functions. */
+    TC_VECTOR(tc_graph *) functions; /* owned */
+    tc_graph *parent;                /* of a function body; borrowed */
+    const char *function_name;
+    TC_VECTOR(int32_t) parameters; /* nodes, in order; captured ones come last */
+    TC_VECTOR(tc_edge) results;
+    TC_VECTOR(tc_capture) captures;
+    bool closed; /* a finished function takes no more nodes */
+};
+
+static inline const tc_node *tc_graph_node_at(const tc_graph *graph, int32_t index)
+{
+    return graph->nodes.data[index];
+}
+
+static inline const tc_value_info *tc_edge_info(const tc_graph *graph, tc_edge edge)
+{
+    return &graph->nodes.data[edge.node]->outputs[edge.output];
+}
+
+static inline tc_value tc_edge_value(const tc_graph *graph, tc_edge edge)
+{
+    tc_value value = {(tc_graph *)graph, edge.node, edge.output};
+    return value;
+}
+
+/** True when node `node` applies the operator called `op`. */
+bool tc_node_is(const tc_node *node, const char *op);
+
+/** The string stored once per graph; NULL when memory is exhausted (then the graph fails). */
+const char *tc_graph_intern(tc_graph *graph, const char *text);
+
+/** Body of function `name` of `graph` (or of its parent), NULL when there is none. */
+tc_graph *tc_graph_find_function(const tc_graph *graph, const char *name);
+
+/**
+ * A node with everything given, for loading, cloning and passes: `name` is the full path (made unique when taken),
+ * scopes do not apply. Returns the node or NULL, the error sticking to the graph. `attrs` are by name, as in
+ * tc_node_spec; `controls` may be NULL.
+ */
+tc_node *tc_graph_append(tc_graph *graph, const tc_node_spec *spec, const int32_t *controls,
+                         size_t n_controls);
+
+/** Copies `graph` with all functions and annotations; node indexes stay. Tensors are shared. NULL: memory (status set). */
+tc_graph *tc_graph_clone(const tc_graph *graph);
+
+/** "op 'name' (file:line, called from file:line)" of a node, for messages. */
+const char *tc_node_describe(const tc_node *node, char *buffer, size_t size);
+
+#endif
