@@ -19,14 +19,25 @@ if(support)
     set(support $<TARGET_OBJECTS:tc_test_support>)
 endif()
 
-# tc_add_test_program(<target> <file>...): linked statically, so that it reaches inside.
+# tc_add_test_program(<target> LABEL <folder> SOURCES <file>...): linked statically, so that it
+# reaches inside. The target tests_<folder> builds all programs of a folder.
 function(tc_add_test_program target)
-    add_executable(${target} ${ARGN} ${support})
+    cmake_parse_arguments(arg "" "LABEL" "SOURCES" ${ARGN})
+    add_executable(${target} ${arg_SOURCES} ${support})
     target_link_libraries(${target} PRIVATE tc_test)
-    if(TARGET tensorc_tool)
-        add_dependencies(${target} tensorc_tool)
+    if(NOT TARGET tests_${arg_LABEL})
+        add_custom_target(tests_${arg_LABEL})
     endif()
+    add_dependencies(tests_${arg_LABEL} ${target})
 endfunction()
+
+# Sanitizers stop a program whose allocation fails; the tests want the library to see it.
+set(test_environment
+    TENSORC_TEST_DATA=${tests_dir}/data
+    TENSORC_BIN_DIR=${CMAKE_RUNTIME_OUTPUT_DIRECTORY}
+    ASAN_OPTIONS=allocator_may_return_null=1
+    TSAN_OPTIONS=allocator_may_return_null=1
+    UBSAN_OPTIONS=print_stacktrace=1)
 
 # tc_add_test(<name> LABEL <folder> COMMAND <command>... [ENVIRONMENT <NAME=value>...]):
 # exit status 77 is a skip.
@@ -37,7 +48,7 @@ function(tc_add_test name)
         LABELS "${arg_LABEL}"
         TIMEOUT ${TENSORC_TEST_TIMEOUT}
         SKIP_RETURN_CODE 77
-        ENVIRONMENT "TENSORC_TEST_DATA=${tests_dir}/data;TENSORC_BIN_DIR=${CMAKE_RUNTIME_OUTPUT_DIRECTORY};${arg_ENVIRONMENT}")
+        ENVIRONMENT "${test_environment};${arg_ENVIRONMENT}")
 endfunction()
 
 file(GLOB_RECURSE sources CONFIGURE_DEPENDS RELATIVE ${tests_dir} ${tests_dir}/test_*.c)
@@ -45,7 +56,7 @@ foreach(source ${sources})
     if(source MATCHES "^((([^/]+)(/.+)?)/)test_([^/]+)\\.c$")
         string(REPLACE "/" "_" name test_${CMAKE_MATCH_1}${CMAKE_MATCH_5})
         set(label ${CMAKE_MATCH_3})
-        tc_add_test_program(${name} ${tests_dir}/${source})
+        tc_add_test_program(${name} LABEL ${label} SOURCES ${tests_dir}/${source})
         tc_add_test(${name} LABEL ${label} COMMAND ${name})
     endif()
 endforeach()
@@ -54,7 +65,7 @@ endforeach()
 file(GLOB sources CONFIGURE_DEPENDS ${tests_dir}/ops/*.c)
 list(FILTER sources EXCLUDE REGEX "/test_[^/]*$")
 if(sources)
-    tc_add_test_program(test_ops ${sources})
+    tc_add_test_program(test_ops LABEL ops SOURCES ${sources})
     foreach(isa ${TC_ISAS})
         tc_add_test(test_ops_${isa} LABEL ops COMMAND test_ops ENVIRONMENT TENSORC_CPU_ISA=${isa})
     endforeach()
@@ -66,10 +77,11 @@ foreach(source ${sources})
     cmake_path(GET source STEM name)
     string(REGEX REPLACE "^fuzz_" "" corpus ${name})
     set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS -Wno-missing-prototypes)
-    tc_add_test_program(${name}_replay ${source} ${tests_dir}/fuzz/replay_main.c)
+    tc_add_test_program(${name}_replay LABEL fuzz
+        SOURCES ${source} ${tests_dir}/fuzz/replay_main.c)
     tc_add_test(${name} LABEL fuzz COMMAND ${name}_replay ${tests_dir}/fuzz/corpus/${corpus})
     if(TENSORC_FUZZER)
-        tc_add_test_program(${name} ${source})
+        tc_add_test_program(${name} LABEL fuzz SOURCES ${source})
         target_link_options(${name} PRIVATE -fsanitize=fuzzer)
     endif()
 endforeach()
