@@ -1,6 +1,7 @@
+# shellcheck shell=bash
 # Sourced by the other scripts: goes to the root of the repository and gives them words to speak with.
 
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
 say() {
     printf '\n== %s\n' "$*"

@@ -24,15 +24,15 @@ failed_steps=()
 
 # step <name> <command>...: runs it, says how long it took, and goes on where it fails.
 step() {
-    local name=$1 start=$SECONDS outcome=done
+    local name=$1 start=$SECONDS outcome=ok
     shift
     say "$name"
     if ! "$@"; then
         outcome=FAILED
         failed_steps+=("$name")
     fi
-    printf -- '-- %s: %s in %d s\n' "$name" "$outcome" $((SECONDS - start))
-    [[ $outcome == done ]]
+    printf -- '-- %s: %s, %d s\n' "$name" "$outcome" $((SECONDS - start))
+    [[ $outcome == ok ]]
 }
 
 # build <preset> [<target>...]

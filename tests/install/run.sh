@@ -10,7 +10,15 @@ trap 'rm -rf "$work"' EXIT
 prefix=$work/prefix
 compiler=${CC:-cc}
 
-cmake --install "$build" --prefix "$prefix" >"$work/install.log" || { cat "$work/install.log"; exit 1; }
+# Shows what a command says only where it fails.
+quietly() {
+    if ! "$@" >"$work/log" 2>&1; then
+        cat "$work/log"
+        exit 1
+    fi
+}
+
+quietly cmake --install "$build" --prefix "$prefix"
 libdir=$(dirname "$(find "$prefix" -name libtensorc.a)")
 export PKG_CONFIG_PATH=$libdir/pkgconfig
 
@@ -26,8 +34,8 @@ LD_LIBRARY_PATH=$libdir "$work/pkg_shared"
 needs_shared_library "$work/pkg_shared"
 
 echo "find_package"
-cmake -S "$here" -B "$work/outside" -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_BUILD_TYPE=Release >"$work/cmake.log" &&
-    cmake --build "$work/outside" >>"$work/cmake.log" || { cat "$work/cmake.log"; exit 1; }
+quietly cmake -S "$here" -B "$work/outside" -DCMAKE_PREFIX_PATH="$prefix"
+quietly cmake --build "$work/outside"
 "$work/outside/outside_shared"
 "$work/outside/outside_static"
 needs_shared_library "$work/outside/outside_shared"
