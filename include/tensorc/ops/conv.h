@@ -144,7 +144,8 @@ TC_API tc_value tc_avg_pool2d_grad_at(tc_location at, tc_value dy, tc_value like
 /** Explicit padding: all four sides, {height, width}, or {top, left, bottom, right}: `.padding =
  * TC_PADDING(1)`. */
 #define TC_PADDING(...) \
-    TC_CONCAT_(TC_PADDING_, TC_COUNT_(__VA_ARGS__, 8_, 7_, 6_, 5_, 4_, 3_, 2_, 1_, 0_))(__VA_ARGS__)
+    TC_PADDING_N_(TC_COUNT_(__VA_ARGS__, 8_, 7_, 6_, 5_, 4_, 3_, 2_, 1_, 0_), __VA_ARGS__)
+#define TC_PADDING_N_(n, ...)                   TC_CONCAT_(TC_PADDING_, n)(__VA_ARGS__)
 #define TC_PADDING_1_(all)                      tc_padding_sides(all, all, all, all)
 #define TC_PADDING_2_(h, w)                     tc_padding_sides(h, w, h, w)
 #define TC_PADDING_4_(top, left, bottom, right) tc_padding_sides(top, left, bottom, right)
