@@ -18,6 +18,7 @@ endif()
 list(TRANSFORM TC_LIBRARIES PREPEND "-l" OUTPUT_VARIABLE private_libraries)
 list(JOIN private_libraries " " TC_PRIVATE_LIBRARIES)
 file(RELATIVE_PATH TC_PREFIX_FROM_PC ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
+string(REGEX REPLACE "/$" "" TC_PREFIX_FROM_PC ${TC_PREFIX_FROM_PC})
 configure_file(cmake/tensorc.pc.in tensorc.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/tensorc.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 
