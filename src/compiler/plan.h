@@ -1,0 +1,97 @@
+/*
+ * A plan: a program bound to concrete feed shapes. Kernels in order with their parameters, every buffer at its place, the
+ * memory known. Immutable and shared between threads; each run brings an arena of `arena_bytes` and a table of
+ * `n_operands` pointers.
+ */
+#ifndef TC_COMPILER_PLAN_H
+#define TC_COMPILER_PLAN_H
+
+#include "compiler/program.h"
+
+typedef enum tc_place {
+    TC_PLACE_NONE,     /* no memory: an output nobody reads still gets arena space; this is for absent operands */
+    TC_PLACE_ARENA,    /* intermediate result at `offset` of the run's arena */
+    TC_PLACE_FEED,     /* tensor of feed `index` */
+    TC_PLACE_OUTPUT,   /* tensor that receives fetch `index` */
+    TC_PLACE_VARIABLE, /* content of plan->variables[index] */
+    TC_PLACE_CONSTANT  /* plan->constants[index] */
+} tc_place;
+
+typedef struct tc_buffer {
+    tc_place place;
+    int32_t index;
+    size_t offset;
+    size_t bytes;
+    tc_value_info info;
+} tc_buffer;
+
+/**
+ * One kernel call, or, with `kernel` NULL, a copy of `copy_bytes` from its only input to its only output. Operands are
+ * plan->operands[first_input ...]: indexes of buffers, -1 for absent and shape-only ones.
+ */
+typedef struct tc_step {
+    const tc_kernel *kernel;
+    const void *params;
+    int32_t first_input;
+    int32_t n_inputs;
+    int32_t first_output;
+    int32_t n_outputs;
+    size_t workspace_offset; /* in the arena; workspace_bytes 0: none */
+    size_t workspace_bytes;
+    size_t copy_bytes;
+    int32_t pack; /* index of plan->packs, -1: none */
+    int32_t node; /* of the program's graph, for messages and profiles; -1: a copy the planner added */
+} tc_step;
+
+/** A constant input that a kernel wants packed: made once per store and shared. */
+typedef struct tc_pack {
+    const tc_kernel *kernel;
+    const void *params;
+    size_t params_bytes; /* params, kernel and buffer content are the key of the packed form */
+    size_t bytes;
+    int32_t buffer; /* a constant, or a variable that nothing in the graph writes */
+} tc_pack;
+
+typedef struct tc_plan_variable {
+    const char *name;
+    tc_dtype dtype;
+    tc_shape shape;
+    bool written;
+} tc_plan_variable;
+
+typedef struct tc_plan {
+    atomic_int references;
+    tc_program *program; /* retained */
+    tc_step *steps;
+    int32_t n_steps;
+    int32_t n_compute; /* steps before this one may fail and change no state; those from it on commit and cannot fail */
+    int32_t *operands; /* operand -> buffer, -1 */
+    int32_t n_operands;
+    tc_buffer *buffers;
+    int32_t n_buffers;
+    tc_plan_variable *variables;
+    int32_t n_variables;
+    tc_tensor **constants; /* retained */
+    int32_t n_constants;
+    tc_pack *packs;
+    int32_t n_packs;
+    tc_value_info *outputs; /* dtype and shape of each fetch */
+    size_t arena_bytes;     /* peak of intermediate results and workspaces */
+    size_t copied_bytes;
+    tc_arena arena;
+} tc_plan;
+
+/**
+ * Specializes `program` for `feed_shapes` (one per feed, every dimension known; checked against the feeds' inferred
+ * shapes and named dimensions before). `memory_budget` 0: none. Errors: INVALID_ARGUMENT (shapes clash: operator, node,
+ * line), UNIMPLEMENTED (no kernel), RESOURCE_EXHAUSTED. On failure `*out` is NULL. Thread-safe.
+ */
+tc_status tc_plan_create(tc_program *program, const tc_shape *feed_shapes, const tc_target *target,
+                         size_t memory_budget, tc_plan **out);
+tc_plan *tc_plan_retain(tc_plan *plan);
+void tc_plan_release(tc_plan *plan);
+
+/** Prints steps, buffers and peak. */
+tc_status tc_plan_print(const tc_plan *plan, FILE *file);
+
+#endif

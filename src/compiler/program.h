@@ -1,0 +1,63 @@
+/*
+ * A program: the part of a graph that one set of fetches needs, optimized once with symbolic dimensions. Immutable and
+ * shared between threads.
+ */
+#ifndef TC_COMPILER_PROGRAM_H
+#define TC_COMPILER_PROGRAM_H
+
+#include <stdatomic.h>
+
+#include <tensorc/session.h>
+
+#include "core/target.h"
+#include "graph/graph.h"
+
+/** What to compile. Edges and nodes are of the source graph. */
+typedef struct tc_program_request {
+    const tc_edge *feeds;
+    const tc_edge *fetches;
+    const int32_t *targets; /* nodes */
+    int32_t n_feeds;
+    int32_t n_fetches;
+    int32_t n_targets;
+    tc_mode mode;
+    const char *disable_passes; /* as in tc_session_options */
+    void (*dump)(void *context, const char *pass, const char *when, const char *text);
+    void *dump_context;
+} tc_program_request;
+
+/** What one pass did. */
+typedef struct tc_pass_report {
+    const char *pass;
+    int32_t nodes_before;
+    int32_t nodes_after;
+    double milliseconds;
+} tc_pass_report;
+
+typedef struct tc_program {
+    atomic_int references;
+    tc_graph *graph;  /* optimized, calls inlined, pruned; owned */
+    tc_edge *feeds;   /* in `graph`; node -1 for a feed that nothing needs */
+    tc_edge *fetches; /* in `graph` */
+    int32_t *targets; /* nodes of `graph` */
+    int32_t *devices; /* per node of `graph`: index of tc_target's devices */
+    int32_t n_feeds;
+    int32_t n_fetches;
+    int32_t n_targets;
+    bool training; /* the mode that was resolved */
+    bool writes;   /* updates variables */
+    tc_pass_report *reports;
+    int32_t n_reports;
+    tc_arena arena; /* of the arrays above */
+} tc_program;
+
+/**
+ * Checks that every placeholder the fetches need is fed (INVALID_ARGUMENT naming it), resolves the mode, runs the passes
+ * and places the nodes. On failure `*out` is NULL. Thread-safe.
+ */
+tc_status tc_program_create(const tc_graph *graph, const tc_program_request *request,
+                            const tc_target *target, tc_program **out);
+tc_program *tc_program_retain(tc_program *program);
+void tc_program_release(tc_program *program);
+
+#endif
