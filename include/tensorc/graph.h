@@ -216,7 +216,7 @@ TC_API tc_value tc_function_result(const tc_graph *body, int32_t index);
 #ifndef __cplusplus
 /** An array of values and its count: two arguments. */
 #define TC_VALUES(...) \
-    (const tc_value[]){__VA_ARGS__}, sizeof((const tc_value[]){__VA_ARGS__}) / sizeof(tc_value)
+    ((const tc_value[]){__VA_ARGS__}), sizeof((const tc_value[]){__VA_ARGS__}) / sizeof(tc_value)
 #define tc_parameter(body, name, dtype, shape) tc_parameter_at(TC_HERE, body, name, dtype, shape)
 #define tc_function_end(body, ...) tc_function_end_at(TC_HERE, body, __VA_ARGS__)
 /* tc_call(graph, function, inputs, count, .option = ...) */
