@@ -26,4 +26,11 @@ int tc_cpu_supports(tc_isa isa);
 /** Cores this process may run on (affinity and cgroup quota), at least 1. */
 int tc_cpu_count(void);
 
+/**
+ * The CPU quota of a control group in whole cores, rounded up; 0 when there is none. `self` is a file like
+ * /proc/self/cgroup and `mount` a folder like /sys/fs/cgroup. Understands version 2 (cpu.max) and 1 (cpu.cfs_quota_us),
+ * and takes the smallest quota from the group up to the root.
+ */
+int tc_cpu_quota(const char *self, const char *mount);
+
 #endif

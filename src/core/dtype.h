@@ -7,7 +7,8 @@
 
 #include <tensorc/types.h>
 
-/** Bytes of one element; 0 for everything that this version cannot store (invalid and reserved numbers). */
+/** Bytes of one element; 0 for everything that this version cannot store (invalid and reserved
+ * numbers). */
 size_t tc_dtype_size(tc_dtype dtype);
 
 /** INVALID_ARGUMENT naming the dtype when tensors of it cannot exist in this version. */
@@ -17,8 +18,9 @@ TC_MUST_USE tc_status tc_dtype_valid(tc_dtype dtype);
 double tc_dtype_load(tc_dtype dtype, const void *element);
 
 /**
- * Stores `value` at `element`. Floats are rounded to nearest even; integers are truncated towards zero and saturated,
- * NaN gives 0; bool is 1 for everything but 0. Does nothing for dtypes without a size.
+ * Stores `value` at `element`. Floats are rounded to nearest even; integers are truncated towards
+ * zero and saturated, NaN gives 0; bool is 1 for everything but 0. Does nothing for dtypes without
+ * a size.
  */
 void tc_dtype_store(tc_dtype dtype, void *element, double value);
 

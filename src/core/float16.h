@@ -1,7 +1,8 @@
 /*
- * Conversions of the 16-bit floats, kept as uint16_t bit patterns: f16 is IEEE 754 binary16, bf16 the upper half of
- * binary32. Rounding is to nearest, ties to even. A NaN stays a NaN (made quiet, with its sign and the upper part of
- * its payload). Conversions from double round once. Portable scalar code, the reference for the vector kernels.
+ * Conversions of the 16-bit floats, kept as uint16_t bit patterns: f16 is IEEE 754 binary16, bf16
+ * the upper half of binary32. Rounding is to nearest, ties to even. A NaN stays a NaN (made quiet,
+ * with its sign and the upper part of its payload). Conversions from double round once. Portable
+ * scalar code, the reference for the vector kernels.
  */
 #ifndef TC_CORE_FLOAT16_H
 #define TC_CORE_FLOAT16_H
@@ -57,7 +58,8 @@ static inline uint16_t tc_f32_to_f16(float value)
         return (uint16_t)(sign | 0x7e00u | (magnitude >> 13 & 0x3ffu));
     if (magnitude >= 0x477ff000u) /* 65520, half-way to 2^16, and above */
         return (uint16_t)(sign | 0x7c00u);
-    if (magnitude >= 0x38800000u) { /* 2^-14: normal; the carry of the rounding may enter the exponent */
+    if (magnitude >=
+        0x38800000u) { /* 2^-14: normal; the carry of the rounding may enter the exponent */
         uint32_t rounded = magnitude + 0xfffu + (magnitude >> 13 & 1u);
         return (uint16_t)(sign | ((rounded - ((127u - 15u) << 23)) >> 13));
     }
@@ -73,8 +75,8 @@ static inline uint16_t tc_f32_to_f16(float value)
 }
 
 /*
- * Double to a 16-bit float of `exponent_bits` and 15 - exponent_bits mantissa bits. Separate from the float path
- * because rounding to float first would round twice.
+ * Double to a 16-bit float of `exponent_bits` and 15 - exponent_bits mantissa bits. Separate from
+ * the float path because rounding to float first would round twice.
  */
 static inline uint16_t tc_f64_to_16_(double value, unsigned exponent_bits)
 {
@@ -106,8 +108,9 @@ static inline uint16_t tc_f64_to_16_(double value, unsigned exponent_bits)
     uint64_t rest = mantissa & (((uint64_t)1 << shift) - 1u);
     uint64_t middle = (uint64_t)1 << (shift - 1u);
     rounded += rest > middle || (rest == middle && (rounded & 1u));
-    /* The implicit bit, present unless subnormal, raises the exponent by the 1 that is taken off here. */
-    return (uint16_t)(sign | ((uint32_t)(exponent - 1) << mantissa_bits) + (uint32_t)rounded);
+    /* The implicit bit, present unless subnormal, raises the exponent by the 1 that is taken off
+     * here. */
+    return (uint16_t)(sign | (((uint32_t)(exponent - 1) << mantissa_bits) + (uint32_t)rounded));
 }
 
 static inline uint16_t tc_f64_to_f16(double value)

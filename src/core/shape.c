@@ -11,7 +11,8 @@ static bool tc_rank_is_valid(const tc_shape *shape)
     return shape && shape->rank >= 0 && shape->rank <= TC_MAX_RANK;
 }
 
-/* Names are interned within a graph, but shapes of different graphs and of callers meet here too. */
+/* Names are interned within a graph, but shapes of different graphs and of callers meet here too.
+ */
 static bool tc_name_equal(const char *a, const char *b)
 {
     return a == b || (a && b && strcmp(a, b) == 0);
@@ -41,7 +42,8 @@ int64_t tc_shape_size(const tc_shape *shape)
 {
     if (!tc_shape_is_known(shape))
         return -1;
-    /* Zeros are left out of the product, so that neither its overflow nor that of strides depends on their place. */
+    /* Zeros are left out of the product, so that neither its overflow nor that of strides depends
+     * on their place. */
     int64_t size = 1;
     bool empty = false;
     for (int32_t i = 0; i < shape->rank; i++) {
@@ -183,8 +185,8 @@ size_t tc_shape_format(const tc_shape *shape, char *buffer, size_t size)
 {
     size_t length = 0;
 /* snprintf with the room that is left; `length` goes on counting when there is none. */
-#define TC_PUT(...)                                                                          \
-    length += (size_t)snprintf(length < size ? buffer + length : NULL,                       \
+#define TC_PUT(...)                                                    \
+    length += (size_t)snprintf(length < size ? buffer + length : NULL, \
                                length < size ? size - length : 0, __VA_ARGS__)
     if (!tc_rank_is_valid(shape)) {
         TC_PUT("[invalid]");
