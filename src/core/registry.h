@@ -31,4 +31,7 @@ tc_dtype tc_op_kernel_dtype(const tc_op *op, const tc_value_info *inputs, int32_
 const tc_port *tc_op_input_port(const tc_op *op, int32_t index);
 const tc_port *tc_op_output_port(const tc_op *op, int32_t index);
 
+/** INVALID_ARGUMENT naming the broken field of a definition: what tc_registry_add_op checks. */
+tc_status tc_op_check(const tc_op *op);
+
 #endif
