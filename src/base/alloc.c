@@ -13,8 +13,6 @@ static void *default_allocate(void *context, size_t size, size_t alignment)
     (void)context;
     if (alignment <= TC_MALLOC_ALIGNMENT)
         return malloc(size);
-    if (size > SIZE_MAX - alignment)
-        return NULL;
     return aligned_alloc(alignment, tc_align_up(size, alignment)); /* C11 wants a multiple */
 }
 
@@ -43,6 +41,8 @@ void tc_allocator_set(const tc_allocator *allocator)
 void *tc_alloc_aligned(size_t size, size_t alignment)
 {
     assert(alignment && (alignment & (alignment - 1)) == 0);
+    if (size > PTRDIFF_MAX) /* pointers within such a block could not be subtracted */
+        return NULL;
     return current.allocate(current.context, size ? size : 1, alignment);
 }
 
@@ -54,7 +54,7 @@ void *tc_alloc(size_t size)
 void *tc_alloc_zero(size_t count, size_t size)
 {
     size_t bytes;
-    if (!tc_mul_size(count, size, &bytes))
+    if (!tc_mul_size(count, size, &bytes) || bytes > PTRDIFF_MAX)
         return NULL;
     if (current.allocate == default_allocate) /* fresh pages from the system are zero already */
         return calloc(1, bytes ? bytes : 1);
