@@ -14,6 +14,7 @@
 #define TENSORC_OPS_RANDOM_H
 
 #include <tensorc/graph.h>
+#include <tensorc/ops/nn.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -83,12 +84,8 @@ TC_API tc_value tc_random_truncated_normal_at(tc_location at, tc_graph *graph, t
 typedef struct tc_dropout_options {
     size_t struct_size;
     const char *name; /**< of the node; default "dropout" */
-    /**
-     * "training" drops, "inference" passes `x` on, "auto" trains in runs that update variables and
-     * infers in all others; default "auto".
-     */
-    const char *mode;
-    int64_t stream; /**< which sequence of numbers; 0: from the path of the node */
+    tc_mode mode;     /**< training drops, inference passes `x` on; default TC_MODE_AUTO */
+    int64_t stream;   /**< which sequence of numbers; 0: from the path of the node */
 } tc_dropout_options;
 
 /**
