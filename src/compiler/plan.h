@@ -1,7 +1,7 @@
 /*
- * A plan: a program bound to concrete feed shapes. Kernels in order with their parameters, every buffer at its place, the
- * memory known. Immutable and shared between threads; each run brings an arena of `arena_bytes` and a table of
- * `n_operands` pointers.
+ * A plan: a program bound to concrete feed shapes. Kernels in order with their parameters, every
+ * buffer at its place, the memory known. Immutable and shared between threads; each run brings an
+ * arena of `arena_bytes` and a table of `n_operands` pointers.
  */
 #ifndef TC_COMPILER_PLAN_H
 #define TC_COMPILER_PLAN_H
@@ -9,10 +9,11 @@
 #include "compiler/program.h"
 
 typedef enum tc_place {
-    TC_PLACE_NONE,     /* no memory: an output nobody reads still gets arena space; this is for absent operands */
-    TC_PLACE_ARENA,    /* intermediate result at `offset` of the run's arena */
-    TC_PLACE_FEED,     /* tensor of feed `index` */
-    TC_PLACE_OUTPUT,   /* tensor that receives fetch `index` */
+    TC_PLACE_NONE,   /* no memory: an output nobody reads still gets arena space; this is for absent
+                        operands */
+    TC_PLACE_ARENA,  /* intermediate result at `offset` of the run's arena */
+    TC_PLACE_FEED,   /* tensor of feed `index` */
+    TC_PLACE_OUTPUT, /* tensor that receives fetch `index` */
     TC_PLACE_VARIABLE, /* content of plan->variables[index] */
     TC_PLACE_CONSTANT  /* plan->constants[index] */
 } tc_place;
@@ -26,8 +27,9 @@ typedef struct tc_buffer {
 } tc_buffer;
 
 /**
- * One kernel call, or, with `kernel` NULL, a copy of `copy_bytes` from its only input to its only output. Operands are
- * plan->operands[first_input ...]: indexes of buffers, -1 for absent and shape-only ones.
+ * One kernel call, or, with `kernel` NULL, a copy of `copy_bytes` from its only input to its only
+ * output. Operands are plan->operands[first_input ...]: indexes of buffers, -1 for absent and
+ * shape-only ones.
  */
 typedef struct tc_step {
     const tc_kernel *kernel;
@@ -40,7 +42,8 @@ typedef struct tc_step {
     size_t workspace_bytes;
     size_t copy_bytes;
     int32_t pack; /* index of plan->packs, -1: none */
-    int32_t node; /* of the program's graph, for messages and profiles; -1: a copy the planner added */
+    int32_t
+        node; /* of the program's graph, for messages and profiles; -1: a copy the planner added */
 } tc_step;
 
 /** A constant input that a kernel wants packed: made once per store and shared. */
@@ -64,7 +67,8 @@ typedef struct tc_plan {
     tc_program *program; /* retained */
     tc_step *steps;
     int32_t n_steps;
-    int32_t n_compute; /* steps before this one may fail and change no state; those from it on commit and cannot fail */
+    int32_t n_compute; /* steps before this one may fail and change no state; those from it on
+                          commit and cannot fail */
     int32_t *operands; /* operand -> buffer, -1 */
     int32_t n_operands;
     tc_buffer *buffers;
@@ -82,9 +86,10 @@ typedef struct tc_plan {
 } tc_plan;
 
 /**
- * Specializes `program` for `feed_shapes` (one per feed, every dimension known; checked against the feeds' inferred
- * shapes and named dimensions before). `memory_budget` 0: none. Errors: INVALID_ARGUMENT (shapes clash: operator, node,
- * line), UNIMPLEMENTED (no kernel), RESOURCE_EXHAUSTED. On failure `*out` is NULL. Thread-safe.
+ * Specializes `program` for `feed_shapes` (one per feed, every dimension known; checked against the
+ * feeds' inferred shapes and named dimensions before). `memory_budget` 0: none. Errors:
+ * INVALID_ARGUMENT (shapes clash: operator, node, line), UNIMPLEMENTED (no kernel),
+ * RESOURCE_EXHAUSTED. On failure `*out` is NULL. Thread-safe.
  */
 tc_status tc_plan_create(tc_program *program, const tc_shape *feed_shapes, const tc_target *target,
                          size_t memory_budget, tc_plan **out);

@@ -1,6 +1,6 @@
 /*
- * A program: the part of a graph that one set of fetches needs, optimized once with symbolic dimensions. Immutable and
- * shared between threads.
+ * A program: the part of a graph that one set of fetches needs, optimized once with symbolic
+ * dimensions. Immutable and shared between threads.
  */
 #ifndef TC_COMPILER_PROGRAM_H
 #define TC_COMPILER_PROGRAM_H
@@ -52,8 +52,8 @@ typedef struct tc_program {
 } tc_program;
 
 /**
- * Checks that every placeholder the fetches need is fed (INVALID_ARGUMENT naming it), resolves the mode, runs the passes
- * and places the nodes. On failure `*out` is NULL. Thread-safe.
+ * Checks that every placeholder the fetches need is fed (INVALID_ARGUMENT naming it), resolves the
+ * mode, runs the passes and places the nodes. On failure `*out` is NULL. Thread-safe.
  */
 tc_status tc_program_create(const tc_graph *graph, const tc_program_request *request,
                             const tc_target *target, tc_program **out);

@@ -1,4 +1,5 @@
-/* Running an operator's shape inference on given inputs: when a node is built and when a plan is made. */
+/* Running an operator's shape inference on given inputs: when a node is built and when a plan is
+ * made. */
 #ifndef TC_CORE_INFER_H
 #define TC_CORE_INFER_H
 
@@ -9,9 +10,10 @@
 #define TC_INFER_MESSAGE_SIZE 512
 
 /**
- * Checks ports and dtypes of `inputs` against `op` and calls its infer. On success `*outputs` (in `arena`) holds
- * `*n_outputs` infos. On failure the status of infer (INVALID_ARGUMENT, RESOURCE_EXHAUSTED), and `message` says why
- * without operator, node or line. Thread-safe for different arenas.
+ * Checks ports and dtypes of `inputs` against `op` and calls its infer. On success `*outputs` (in
+ * `arena`) holds
+ * `*n_outputs` infos. On failure the status of infer (INVALID_ARGUMENT, RESOURCE_EXHAUSTED), and
+ * `message` says why without operator, node or line. Thread-safe for different arenas.
  */
 tc_status tc_infer_run(const tc_attrs *attrs, const tc_value_info *inputs, int32_t n_inputs,
                        tc_arena *arena, tc_value_info **outputs, int32_t *n_outputs,

@@ -16,8 +16,9 @@ typedef struct tc_prepared {
 } tc_prepared;
 
 /**
- * Calls prepare of `kernel` (which may have none) for a node whose dimensions are all known. Returns its status, the
- * message without node or line; RESOURCE_EXHAUSTED when the arena is. Thread-safe for different arenas.
+ * Calls prepare of `kernel` (which may have none) for a node whose dimensions are all known.
+ * Returns its status, the message without node or line; RESOURCE_EXHAUSTED when the arena is.
+ * Thread-safe for different arenas.
  */
 tc_status tc_kernel_prepare(const tc_kernel *kernel, const tc_attrs *attrs,
                             const tc_value_info *inputs, int32_t n_inputs,

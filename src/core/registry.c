@@ -207,8 +207,6 @@ tc_status tc_op_check(const tc_op *op)
         return tc_fail(TC_INVALID_ARGUMENT, "operator '%s' has no infer function", op->name);
     TC_TRY(port_check(op, op->inputs, op->n_inputs, "input"));
     TC_TRY(port_check(op, op->outputs, op->n_outputs, "output"));
-    if (op->n_outputs == 0)
-        return tc_fail(TC_INVALID_ARGUMENT, "operator '%s' has no output", op->name);
     TC_TRY(attr_check(op));
     for (int i = 0; i < op->n_inplace; i++)
         if (op->inplace[i].input < 0 || op->inplace[i].input >= op->n_inputs ||

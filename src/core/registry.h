@@ -1,6 +1,6 @@
 /*
- * Finding operators and kernels by name. A registry is immutable while graphs and runtimes read it; the library's own
- * one is a constant table (NULL registry). The handle functions are in extend.h.
+ * Finding operators and kernels by name. A registry is immutable while graphs and runtimes read it;
+ * the library's own one is a constant table (NULL registry). The handle functions are in extend.h.
  */
 #ifndef TC_CORE_REGISTRY_H
 #define TC_CORE_REGISTRY_H
@@ -16,14 +16,15 @@ int tc_op_attr_index(const tc_op *op, const char *name);
 const char *tc_registry_nearest_op(const tc_registry *registry, const char *name);
 
 /**
- * The kernel of operator `op` for `dtype` (of letter 'T') on `device` with the highest ISA level that is at most `isa`
- * (on x86; NEON and scalar on Arm). An exact dtype goes before TC_DTYPE_INVALID. NULL when there is none.
- * O(1) after the first call per registry.
+ * The kernel of operator `op` for `dtype` (of letter 'T') on `device` with the highest ISA level
+ * that is at most `isa` (on x86; NEON and scalar on Arm). An exact dtype goes before
+ * TC_DTYPE_INVALID. NULL when there is none. O(1) after the first call per registry.
  */
-const tc_kernel *tc_registry_find_kernel(const tc_registry *registry, const char *op, tc_dtype dtype,
-                                         tc_device_type device, tc_isa isa);
+const tc_kernel *tc_registry_find_kernel(const tc_registry *registry, const char *op,
+                                         tc_dtype dtype, tc_device_type device, tc_isa isa);
 
-/** The dtype of letter 'T' of a node with these values; TC_DTYPE_INVALID when no port has the letter. */
+/** The dtype of letter 'T' of a node with these values; TC_DTYPE_INVALID when no port has the
+ * letter. */
 tc_dtype tc_op_kernel_dtype(const tc_op *op, const tc_value_info *inputs, int32_t n_inputs,
                             const tc_value_info *outputs, int32_t n_outputs);
 

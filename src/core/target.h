@@ -1,5 +1,6 @@
 /*
- * What the compiler knows of devices and kernels. The runtime implements it; the compiler tests do with a fake one.
+ * What the compiler knows of devices and kernels. The runtime implements it; the compiler tests do
+ * with a fake one.
  */
 #ifndef TC_CORE_TARGET_H
 #define TC_CORE_TARGET_H
@@ -16,8 +17,8 @@ struct tc_target {
     const tc_kernel *(*find_kernel)(const tc_target *target, int32_t device, const char *op,
                                     tc_dtype dtype);
     /**
-     * Computes one node on the CPU now: `outputs` receives n_outputs new tensors. UNIMPLEMENTED without a kernel.
-     * A SHAPE_ONLY or absent input may be NULL. `infos` give dtypes and shapes.
+     * Computes one node on the CPU now: `outputs` receives n_outputs new tensors. UNIMPLEMENTED
+     * without a kernel. A SHAPE_ONLY or absent input may be NULL. `infos` give dtypes and shapes.
      */
     tc_status (*fold)(const tc_target *target, const tc_attrs *attrs, tc_tensor *const *inputs,
                       const tc_value_info *input_infos, int32_t n_inputs,

@@ -1,6 +1,6 @@
 /*
- * The graph as the rest of the library sees it: an append-only array of nodes in an arena. Edges always point to earlier
- * nodes, so index order is a topological order.
+ * The graph as the rest of the library sees it: an append-only array of nodes in an arena. Edges
+ * always point to earlier nodes, so index order is a topological order.
  */
 #ifndef TC_GRAPH_GRAPH_H
 #define TC_GRAPH_GRAPH_H
@@ -14,6 +14,7 @@
 #include "base/arena.h"
 #include "base/map.h"
 #include "base/status.h"
+#include "core/infer.h"
 
 /** Output `output` of node `node`; node -1 is an optional input that is not given. */
 typedef struct tc_edge {
@@ -28,7 +29,8 @@ typedef struct tc_note {
 } tc_note;
 
 typedef struct tc_node {
-    tc_attrs attrs;   /* attrs.op is the operator; values are owned by the graph's arena (tensors are retained) */
+    tc_attrs attrs; /* attrs.op is the operator; values are owned by the graph's arena (tensors are
+                       retained) */
     const char *name; /* full path, unique in its graph */
     tc_edge *inputs;
     int32_t *controls; /* nodes that must have run before */
@@ -41,9 +43,10 @@ typedef struct tc_node {
     int32_t index;
 } tc_node;
 
-/** A value of the enclosing graph that a function body uses: becomes a parameter of the body and an input of calls. */
+/** A value of the enclosing graph that a function body uses: becomes a parameter of the body and an
+ * input of calls. */
 typedef struct tc_capture {
-    tc_edge outer;    /* in the parent */
+    tc_edge outer;     /* in the parent */
     int32_t parameter; /* node of the body */
 } tc_capture;
 
@@ -66,7 +69,8 @@ struct tc_graph {
 
     /* First error of building. */
     tc_status status;
-    char *message;
+    char *message; /* TC_ERROR_MESSAGE_SIZE bytes, there from the beginning: failing must not need
+                      memory */
 
     /* Functions. */
     TC_VECTOR(tc_graph *) functions; /* owned */
@@ -100,19 +104,42 @@ bool tc_node_is(const tc_node *node, const char *op);
 /** The string stored once per graph; NULL when memory is exhausted (then the graph fails). */
 const char *tc_graph_intern(tc_graph *graph, const char *text);
 
+/**
+ * The random stream of a node of a function body once the call is inlined. A nested call's own
+ * stream attribute is combined in the same way. The gradient of a call runs in the stream of the
+ * call, so both draw the same numbers.
+ */
+static inline int64_t tc_stream_within(int64_t call, int64_t inner)
+{
+    return (int64_t)tc_hash_combine((uint64_t)call, (uint64_t)inner);
+}
+
 /** Body of function `name` of `graph` (or of its parent), NULL when there is none. */
 tc_graph *tc_graph_find_function(const tc_graph *graph, const char *name);
 
 /**
- * A node with everything given, for loading, cloning and passes: `name` is the full path (made unique when taken),
- * scopes do not apply. Returns the node or NULL, the error sticking to the graph. `attrs` are by name, as in
- * tc_node_spec; `controls` may be NULL.
+ * A node with everything given, for loading, cloning and passes: `name` is the full path (made
+ * unique when taken), scopes do not apply. Returns the node or NULL, the error sticking to the
+ * graph. `attrs` are by name, as in tc_node_spec; `controls` may be NULL. Of a function body the
+ * caller fills parameters, captures and results itself.
  */
 tc_node *tc_graph_append(tc_graph *graph, const tc_node_spec *spec, const int32_t *controls,
                          size_t n_controls);
 
-/** Copies `graph` with all functions and annotations; node indexes stay. Tensors are shared. NULL: memory (status set). */
+/** Copies `graph` with all functions and annotations; node indexes stay. Tensors are shared. NULL:
+ * memory (status set). */
 tc_graph *tc_graph_clone(const tc_graph *graph);
+
+/**
+ * The infos of a node's outputs from those of its inputs, in `arena`: tc_infer_run, or for a call
+ * the inference of the function's body with these inputs. `message` as for tc_infer_run.
+ */
+tc_status tc_graph_infer(const tc_graph *graph, const tc_attrs *attrs, const tc_value_info *inputs,
+                         int32_t n_inputs, tc_arena *arena, tc_value_info **outputs,
+                         int32_t *n_outputs, char message[TC_INFER_MESSAGE_SIZE]);
+
+/** The attribute naming the function that a call-like operator runs, NULL for other operators. */
+const tc_attr *tc_node_function(const tc_attrs *attrs);
 
 /** "op 'name' (file:line, called from file:line)" of a node, for messages. */
 const char *tc_node_describe(const tc_node *node, char *buffer, size_t size);

@@ -1,0 +1,298 @@
+/* Plans bound to a store, and the frames that runs take from them. */
+#include <string.h>
+
+#include "base/status.h"
+#include "core/tensor.h"
+#include "runtime/session.h"
+
+/*
+ * Frames
+ */
+static void free_frame(tc_session *session, const tc_bound_plan *bound, tc_frame *frame)
+{
+    for (int32_t i = 0; i < bound->plan->n_packs; i++)
+        tc_packed_release(session->store, frame->packed[i]);
+    tc_free(frame->arena);
+    tc_free(frame);
+}
+
+static tc_status create_frame(const tc_bound_plan *bound, tc_frame **out)
+{
+    const tc_plan *plan = bound->plan;
+    size_t n_feeds = (size_t)plan->program->n_feeds;
+    size_t n_outputs = (size_t)plan->program->n_fetches;
+    size_t n_packs = (size_t)plan->n_packs;
+    size_t pointers = (size_t)plan->n_operands + 2 * n_feeds + n_outputs + n_packs;
+    tc_frame *frame = tc_alloc_zero(1, sizeof *frame + pointers * sizeof(void *));
+    char *arena = tc_alloc_aligned(plan->arena_bytes ? plan->arena_bytes : 1, TC_ALIGNMENT);
+    if (!frame || !arena) {
+        tc_free(frame);
+        tc_free(arena);
+        return tc_fail_memory(plan->arena_bytes, "the intermediate results of a run");
+    }
+    frame->arena = arena;
+    frame->operands = (void **)(frame + 1);
+    frame->feeds = frame->operands + plan->n_operands;
+    frame->outputs = frame->feeds + n_feeds;
+    frame->pinned = (tc_tensor **)(frame->outputs + n_outputs);
+    frame->packed = (tc_packed **)(frame->pinned + n_feeds);
+    for (int32_t i = 0; i < plan->n_operands; i++) {
+        if (plan->operands[i] < 0)
+            continue;
+        const tc_buffer *buffer = &plan->buffers[plan->operands[i]];
+        if (buffer->place == TC_PLACE_ARENA)
+            frame->operands[i] = arena + buffer->offset;
+        else if (buffer->place == TC_PLACE_CONSTANT)
+            frame->operands[i] = tc_tensor_data(plan->constants[buffer->index]);
+    }
+    *out = frame;
+    return TC_OK;
+}
+
+static const void *pack_source(const tc_bound_plan *bound, const tc_pack *pack,
+                               const tc_variable **variable)
+{
+    const tc_buffer *buffer = &bound->plan->buffers[pack->buffer];
+    *variable = NULL;
+    if (buffer->place == TC_PLACE_CONSTANT)
+        return tc_tensor_data(bound->plan->constants[buffer->index]);
+    *variable = bound->variables[buffer->index];
+    return tc_tensor_data((*variable)->tensor);
+}
+
+tc_status tc_frame_pack(tc_session *session, const tc_bound_plan *bound, tc_frame *frame)
+{
+    for (int32_t i = 0; i < bound->plan->n_packs; i++) {
+        const tc_pack *pack = &bound->plan->packs[i];
+        const tc_variable *variable;
+        const void *data = pack_source(bound, pack, &variable);
+        tc_packed *old = frame->packed[i];
+        if (old && (!variable || old->version == variable->version))
+            continue;
+        TC_TRY(tc_store_pack(session->store, pack, data, variable, &frame->packed[i]));
+        tc_packed_release(session->store, old);
+        atomic_fetch_add_explicit(&session->counters.packed_bytes, pack->bytes,
+                                  memory_order_relaxed);
+    }
+    return TC_OK;
+}
+
+/*
+ * Binding
+ */
+static tc_status bind_variables(tc_session *session, tc_bound_plan *bound)
+{
+    const tc_plan *plan = bound->plan;
+    bound->variables =
+        tc_arena_array(&bound->arena, (size_t)plan->n_variables, sizeof *bound->variables);
+    if (!bound->variables)
+        return tc_fail_memory(bound->arena.bytes, "a plan");
+    for (int32_t i = 0; i < plan->n_variables; i++)
+        TC_TRY(tc_store_declare(session->store, plan->variables[i].name, plan->variables[i].dtype,
+                                &plan->variables[i].shape, &bound->variables[i]));
+    return tc_session_fill_variables(session, bound->variables, plan->n_variables);
+}
+
+static tc_status bind_operands(tc_bound_plan *bound)
+{
+    const tc_plan *plan = bound->plan;
+    bound->patches =
+        tc_arena_array(&bound->arena, (size_t)plan->n_operands, sizeof *bound->patches);
+    if (!bound->patches)
+        return tc_fail_memory(bound->arena.bytes, "a plan");
+    for (int32_t i = 0; i < plan->n_operands; i++) {
+        if (plan->operands[i] < 0)
+            continue;
+        const tc_buffer *buffer = &plan->buffers[plan->operands[i]];
+        if (buffer->place == TC_PLACE_FEED || buffer->place == TC_PLACE_OUTPUT ||
+            buffer->place == TC_PLACE_VARIABLE)
+            bound->patches[bound->n_patches++] =
+                (tc_patch){.operand = i, .index = buffer->index, .place = buffer->place};
+    }
+    return TC_OK;
+}
+
+void tc_bound_plan_free(tc_session *session, tc_bound_plan *bound)
+{
+    while (bound->frames) {
+        tc_frame *frame = bound->frames;
+        bound->frames = frame->next;
+        free_frame(session, bound, frame);
+    }
+    tc_plan_release(bound->plan);
+    tc_arena_free(&bound->arena);
+    tc_free(bound);
+}
+
+static tc_status bind_plan(tc_session *session, const tc_entry *entry, const tc_shape *shapes,
+                           tc_bound_plan **out)
+{
+    tc_bound_plan *bound = tc_alloc_zero(1, sizeof *bound);
+    if (!bound)
+        return tc_fail_memory(sizeof *bound, "a plan");
+    bound->shapes = tc_arena_array(&bound->arena, (size_t)entry->n_feeds, sizeof *bound->shapes);
+    tc_status status =
+        bound->shapes ? TC_OK : tc_fail_memory((size_t)entry->n_feeds * sizeof *shapes, "a plan");
+    if (status == TC_OK && entry->n_feeds > 0)
+        memcpy(bound->shapes, shapes, (size_t)entry->n_feeds * sizeof *shapes);
+    if (status == TC_OK)
+        status = tc_plan_create(entry->program, shapes, &session->runtime->target,
+                                session->memory_budget, &bound->plan);
+    if (status == TC_OK)
+        status = bind_variables(session, bound);
+    if (status == TC_OK)
+        status = bind_operands(bound);
+    if (status != TC_OK) {
+        tc_bound_plan_free(session, bound);
+        return status;
+    }
+    atomic_fetch_add_explicit(&session->counters.plans, 1, memory_order_relaxed);
+    *out = bound;
+    return TC_OK;
+}
+
+/*
+ * The cache of an entry
+ */
+static bool same_sizes(const tc_shape *a, const tc_shape *b)
+{
+    if (a->rank != b->rank)
+        return false;
+    for (int32_t i = 0; i < a->rank; i++)
+        if (a->dims[i].size != b->dims[i].size)
+            return false;
+    return true;
+}
+
+/* Shapes of the feeds, from an array or from tensors. */
+typedef struct feed_shapes {
+    const tc_shape *shapes;
+    tc_tensor *const *tensors;
+} feed_shapes;
+
+static const tc_shape *feed_shape(const feed_shapes *feeds, int32_t i)
+{
+    return feeds->shapes ? &feeds->shapes[i] : tc_tensor_shape(feeds->tensors[i]);
+}
+
+/* The plan for `feeds`, moved to the front; the entry's lock is held. */
+static tc_bound_plan *find_plan(tc_entry *entry, const feed_shapes *feeds)
+{
+    for (tc_bound_plan **link = &entry->plans; *link; link = &(*link)->next) {
+        tc_bound_plan *bound = *link;
+        int32_t i = 0;
+        while (i < entry->n_feeds && same_sizes(&bound->shapes[i], feed_shape(feeds, i)))
+            i++;
+        if (i < entry->n_feeds)
+            continue;
+        *link = bound->next;
+        bound->next = entry->plans;
+        entry->plans = bound;
+        return bound;
+    }
+    return NULL;
+}
+
+/* Puts a new plan in front and unlinks the least recently used one beyond the limit, to be freed
+ * when unused. */
+static tc_bound_plan *insert_plan(tc_session *session, tc_entry *entry, tc_bound_plan *bound)
+{
+    bound->next = entry->plans;
+    entry->plans = bound;
+    if (++entry->n_plans <= session->plan_cache)
+        return NULL;
+    tc_bound_plan **link = &entry->plans;
+    while ((*link)->next)
+        link = &(*link)->next;
+    tc_bound_plan *last = *link;
+    *link = NULL;
+    entry->n_plans--;
+    last->evicted = true;
+    atomic_fetch_add_explicit(&session->counters.evictions, 1, memory_order_relaxed);
+    return last->users == 0 ? last : NULL;
+}
+
+static tc_status add_plan(tc_session *session, tc_entry *entry, const feed_shapes *feeds,
+                          tc_bound_plan **out)
+{
+    tc_arena scratch = {0};
+    tc_shape *shapes = tc_arena_array(&scratch, (size_t)entry->n_feeds, sizeof *shapes);
+    if (!shapes)
+        return tc_fail_memory((size_t)entry->n_feeds * sizeof *shapes, "feed shapes");
+    for (int32_t i = 0; i < entry->n_feeds; i++)
+        shapes[i] = *feed_shape(feeds, i);
+    tc_bound_plan *bound = NULL;
+    /* Without the entry's lock: initial values of variables run entries of their own. */
+    tc_status status = bind_plan(session, entry, shapes, &bound);
+    tc_arena_free(&scratch);
+    TC_TRY(status);
+    pthread_mutex_lock(&entry->lock);
+    tc_bound_plan *unused = NULL;
+    tc_bound_plan *other = find_plan(entry, feeds);
+    if (other) {
+        unused = bound;
+        bound = other;
+    } else {
+        unused = insert_plan(session, entry, bound);
+    }
+    bound->users++;
+    pthread_mutex_unlock(&entry->lock);
+    if (unused)
+        tc_bound_plan_free(session, unused);
+    *out = bound;
+    return TC_OK;
+}
+
+static tc_status enter(tc_session *session, tc_entry *entry, const feed_shapes *feeds,
+                       tc_bound_plan **out, tc_frame **out_frame)
+{
+    pthread_mutex_lock(&entry->lock);
+    tc_bound_plan *bound = find_plan(entry, feeds);
+    tc_frame *frame = NULL;
+    if (bound) {
+        bound->users++;
+        frame = bound->frames;
+        if (frame)
+            bound->frames = frame->next;
+    }
+    pthread_mutex_unlock(&entry->lock);
+    if (!bound)
+        TC_TRY(add_plan(session, entry, feeds, &bound));
+    if (!frame) {
+        tc_status status = create_frame(bound, &frame);
+        if (status != TC_OK) {
+            tc_plan_leave(session, entry, bound, NULL);
+            return status;
+        }
+    }
+    *out = bound;
+    *out_frame = frame;
+    return TC_OK;
+}
+
+tc_status tc_plan_enter(tc_session *session, tc_entry *entry, const tc_shape *shapes,
+                        tc_bound_plan **bound, tc_frame **frame)
+{
+    feed_shapes feeds = {.shapes = shapes};
+    return enter(session, entry, &feeds, bound, frame);
+}
+
+tc_status tc_plan_enter_tensors(tc_session *session, tc_entry *entry, tc_tensor *const *tensors,
+                                tc_bound_plan **bound, tc_frame **frame)
+{
+    feed_shapes feeds = {.tensors = tensors};
+    return enter(session, entry, &feeds, bound, frame);
+}
+
+void tc_plan_leave(tc_session *session, tc_entry *entry, tc_bound_plan *bound, tc_frame *frame)
+{
+    pthread_mutex_lock(&entry->lock);
+    if (frame) {
+        frame->next = bound->frames;
+        bound->frames = frame;
+    }
+    bool last = --bound->users == 0 && bound->evicted;
+    pthread_mutex_unlock(&entry->lock);
+    if (last)
+        tc_bound_plan_free(session, bound);
+}

@@ -1,0 +1,121 @@
+/* Requests fixed once for many runs. */
+#include <string.h>
+
+#include "base/status.h"
+#include "core/shape.h"
+#include "runtime/session.h"
+
+tc_status tc_session_compile(tc_session *session, const tc_value *feeds, size_t n_feeds,
+                             const tc_value *fetches, size_t n_fetches, const tc_value *targets,
+                             size_t n_targets, const tc_callable_options *options,
+                             tc_callable **out)
+{
+    if (!session || !out)
+        return tc_fail(TC_INVALID_ARGUMENT, "compile: session or out is NULL");
+    *out = NULL;
+    tc_callable_options o = {0};
+    if (options)
+        memcpy(&o, options, options->struct_size < sizeof o ? options->struct_size : sizeof o);
+    tc_entry *entry;
+    TC_TRY(tc_entry_find(session, NULL, feeds, n_feeds, fetches, n_fetches, targets, n_targets,
+                         o.mode, &entry));
+    tc_callable *callable = tc_alloc_zero(1, sizeof *callable);
+    if (!callable)
+        return tc_fail_memory(sizeof *callable, "a callable");
+    callable->references = 1;
+    callable->session = tc_session_retain(session);
+    callable->entry = entry;
+    *out = callable;
+    return TC_OK;
+}
+
+tc_callable *tc_callable_retain(tc_callable *callable)
+{
+    if (callable)
+        atomic_fetch_add_explicit(&callable->references, 1, memory_order_relaxed);
+    return callable;
+}
+
+void tc_callable_release(tc_callable *callable)
+{
+    if (!callable || atomic_fetch_sub_explicit(&callable->references, 1, memory_order_acq_rel) != 1)
+        return;
+    tc_session_release(callable->session);
+    tc_free(callable);
+}
+
+tc_status tc_callable_run(tc_callable *callable, tc_tensor *const *inputs, tc_tensor **outputs,
+                          const tc_run_options *options)
+{
+    if (!callable)
+        return tc_fail(TC_INVALID_ARGUMENT, "run: callable is NULL");
+    return tc_entry_run(callable->session, callable->entry, inputs, outputs, options);
+}
+
+static size_t tensor_bytes(const tc_plan *plan, tc_place place)
+{
+    size_t bytes = 0;
+    if (place == TC_PLACE_CONSTANT)
+        for (int32_t i = 0; i < plan->n_constants; i++)
+            bytes += tc_tensor_bytes(plan->constants[i]);
+    else
+        for (int32_t i = 0; i < plan->n_variables; i++)
+            bytes += (size_t)tc_shape_size(&plan->variables[i].shape) *
+                     (size_t)tc_dtype_bits(plan->variables[i].dtype) / 8;
+    return bytes;
+}
+
+static int32_t count_kernels(const tc_plan *plan, int32_t begin)
+{
+    int32_t kernels = 0;
+    for (int32_t i = begin; i < plan->n_steps; i++)
+        kernels += plan->steps[i].kernel != NULL;
+    return kernels;
+}
+
+/* Enters the plan for `feed_shapes`, which must be known. */
+static tc_status enter_plan(tc_callable *callable, const tc_shape *feed_shapes,
+                            tc_bound_plan **bound, tc_frame **frame)
+{
+    if (!callable || (callable->entry->n_feeds > 0 && !feed_shapes))
+        return tc_fail(TC_INVALID_ARGUMENT, "plan: callable or feed_shapes is NULL");
+    for (int32_t i = 0; i < callable->entry->n_feeds; i++) {
+        if (!tc_shape_is_known(&feed_shapes[i])) {
+            char text[TC_SHAPE_TEXT_SIZE];
+            return tc_fail(TC_INVALID_ARGUMENT, "plan: the shape %s of feed %d is not wholly known",
+                           tc_shape_text(&feed_shapes[i], text), i);
+        }
+    }
+    return tc_plan_enter(callable->session, callable->entry, feed_shapes, bound, frame);
+}
+
+tc_status tc_callable_plan(tc_callable *callable, const tc_shape *feed_shapes, tc_plan_info *info)
+{
+    tc_bound_plan *bound;
+    tc_frame *frame;
+    TC_TRY(enter_plan(callable, feed_shapes, &bound, &frame));
+    const tc_plan *plan = bound->plan;
+    if (info)
+        *info = (tc_plan_info){
+            .peak_bytes = plan->arena_bytes,
+            .constant_bytes = tensor_bytes(plan, TC_PLACE_CONSTANT),
+            .variable_bytes = tensor_bytes(plan, TC_PLACE_VARIABLE),
+            .copied_bytes = plan->copied_bytes,
+            .kernels = count_kernels(plan, 0),
+            .commits = plan->program->writes ? count_kernels(plan, plan->n_compute) : 0,
+        };
+    tc_plan_leave(callable->session, callable->entry, bound, frame);
+    return TC_OK;
+}
+
+tc_status tc_callable_plan_print(tc_callable *callable, const tc_shape *feed_shapes, FILE *file)
+{
+    if (!file)
+        return tc_fail(TC_INVALID_ARGUMENT, "plan: file is NULL");
+    tc_bound_plan *bound;
+    tc_frame *frame;
+    TC_TRY(enter_plan(callable, feed_shapes, &bound, &frame));
+    tc_status status = tc_plan_print(bound->plan, file);
+    tc_plan_leave(callable->session, callable->entry, bound, frame);
+    return status;
+}

@@ -1,0 +1,10 @@
+/* Finding the first node that produces NaN or Inf. */
+#ifndef TC_RUNTIME_NUMERICS_H
+#define TC_RUNTIME_NUMERICS_H
+
+#include "compiler/plan.h"
+
+/** INTERNAL naming node, output, element and value when an output of `step` holds NaN or Inf. */
+tc_status tc_check_step_numerics(const tc_plan *plan, const tc_step *step, void *const *operands);
+
+#endif

@@ -1,0 +1,316 @@
+/* The loop over bound kernels. */
+#include <stdint.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "core/shape.h"
+#include "core/tensor.h"
+#include "runtime/cancellation.h"
+#include "runtime/numerics.h"
+#include "runtime/profile.h"
+#include "runtime/session.h"
+
+/* One run: what the loop needs at hand. */
+typedef struct run {
+    tc_session *session;
+    tc_entry *entry;
+    tc_bound_plan *bound;
+    const tc_plan *plan;
+    tc_frame *frame;
+    const tc_cancellation *cancellation;
+    tc_profile *profile;
+    int64_t deadline_ns; /* 0: none */
+    tc_kernel_context context;
+} run;
+
+/*
+ * Checks
+ */
+static tc_status check_inputs(const tc_entry *entry, tc_session *session, tc_tensor *const *inputs)
+{
+    for (int32_t i = 0; i < entry->n_feeds; i++) {
+        tc_dtype wanted = entry->feed_infos[i].dtype;
+        if (inputs && inputs[i] && tc_tensor_dtype(inputs[i]) == wanted)
+            continue;
+        const char *name = tc_graph_node_at(session->graph, entry->feeds[i].node)->name;
+        if (!inputs || !inputs[i])
+            return tc_fail(TC_INVALID_ARGUMENT, "feed '%s': the tensor is NULL", name);
+        return tc_fail(TC_INVALID_ARGUMENT, "feed '%s' wants %s, but the tensor is %s", name,
+                       tc_dtype_name(wanted), tc_dtype_name(tc_tensor_dtype(inputs[i])));
+    }
+    return TC_OK;
+}
+
+static bool overlap(const tc_tensor *a, const tc_tensor *b)
+{
+    uintptr_t a0 = (uintptr_t)tc_tensor_data(a), b0 = (uintptr_t)tc_tensor_data(b);
+    return a0 < b0 + tc_tensor_bytes(b) && b0 < a0 + tc_tensor_bytes(a);
+}
+
+static tc_status check_output(const run *r, tc_tensor *const *inputs, tc_tensor *const *outputs,
+                              int32_t i)
+{
+    const tc_value_info *info = &r->plan->outputs[i];
+    const tc_tensor *output = outputs[i];
+    const char *name = tc_graph_node_at(r->session->graph, r->entry->fetches[i].node)->name;
+    if (tc_tensor_dtype(output) != info->dtype ||
+        !tc_shape_compatible(tc_tensor_shape(output), &info->shape)) {
+        char has[TC_SHAPE_TEXT_SIZE], is[TC_SHAPE_TEXT_SIZE];
+        return tc_fail(
+            TC_INVALID_ARGUMENT, "output %d ('%s') is %s %s, but the given tensor is %s %s", i,
+            name, tc_dtype_name(info->dtype), tc_shape_text(&info->shape, is),
+            tc_dtype_name(tc_tensor_dtype(output)), tc_shape_text(tc_tensor_shape(output), has));
+    }
+    if (tc_tensor_is_read_only(output))
+        return tc_fail(TC_INVALID_ARGUMENT, "output %d ('%s'): the given tensor is read-only", i,
+                       name);
+    for (int32_t j = 0; j < r->entry->n_feeds; j++)
+        if (overlap(output, inputs[j]))
+            return tc_fail(TC_INVALID_ARGUMENT,
+                           "output %d ('%s') shares memory with the tensor of feed %d", i, name, j);
+    for (int32_t j = 0; j < i; j++)
+        if (outputs[j] && overlap(output, outputs[j]))
+            return tc_fail(TC_INVALID_ARGUMENT, "outputs %d and %d share memory", j, i);
+    return TC_OK;
+}
+
+/* Deadline and cancellation, asked between two kernels. */
+static inline tc_status check_stop(const run *r)
+{
+    if (r->cancellation && atomic_load_explicit(&r->cancellation->cancelled, memory_order_relaxed))
+        return tc_fail(TC_CANCELLED, "the run was cancelled; no update was applied");
+    if (r->deadline_ns != 0 && tc_clock_ns() >= r->deadline_ns)
+        return tc_fail(TC_DEADLINE_EXCEEDED, "the run missed its deadline; no update was applied");
+    return TC_OK;
+}
+
+/*
+ * Steps
+ */
+static tc_status fail_step(const run *r, const tc_step *step, tc_status status)
+{
+    char where[512];
+    if (step->node >= 0)
+        tc_fail_prefix(status, "%s: ",
+                       tc_node_describe(tc_graph_node_at(r->plan->program->graph, step->node),
+                                        where, sizeof where));
+    return status;
+}
+
+static inline tc_status run_step(run *r, const tc_step *step)
+{
+    void **operands = r->frame->operands;
+    if (!step->kernel) {
+        if (step->copy_bytes > 0)
+            memcpy(operands[step->first_output], operands[step->first_input], step->copy_bytes);
+        return TC_OK;
+    }
+    r->context.workspace = step->workspace_bytes ? r->frame->arena + step->workspace_offset : NULL;
+    r->context.packed = step->pack >= 0 ? r->frame->packed[step->pack]->blob : NULL;
+    return step->kernel->run(step->params, (const void *const *)(operands + step->first_input),
+                             operands + step->first_output, &r->context);
+}
+
+static tc_status run_steps(run *r, int32_t begin, int32_t end)
+{
+    const tc_step *steps = r->plan->steps;
+    bool may_stop = r->cancellation || r->deadline_ns != 0;
+    for (int32_t i = begin; i < end; i++) {
+        if (may_stop)
+            TC_TRY(check_stop(r));
+        int64_t start = r->profile ? tc_clock_ns() : 0;
+        tc_status status = run_step(r, &steps[i]);
+        if (r->profile)
+            tc_profile_record(r->profile, i, start, tc_clock_ns());
+        if (status != TC_OK)
+            return fail_step(r, &steps[i], status);
+        if (r->session->check_numerics)
+            TC_TRY(tc_check_step_numerics(r->plan, &steps[i], r->frame->operands));
+    }
+    return TC_OK;
+}
+
+/* The commit cannot fail: nothing is asked, and write kernels and copies return TC_OK. */
+static void commit(run *r)
+{
+    tc_store *store = r->session->store;
+    pthread_rwlock_wrlock(&store->lock);
+    for (int32_t i = r->plan->n_compute; i < r->plan->n_steps; i++) {
+        int64_t start = r->profile ? tc_clock_ns() : 0;
+        (void)run_step(r, &r->plan->steps[i]);
+        if (r->profile)
+            tc_profile_record(r->profile, i, start, tc_clock_ns());
+    }
+    for (int32_t i = 0; i < r->plan->n_variables; i++)
+        if (r->plan->variables[i].written)
+            r->bound->variables[i]->version++;
+    store->step++;
+    pthread_rwlock_unlock(&store->lock);
+    atomic_fetch_add_explicit(&r->session->counters.commits, 1, memory_order_relaxed);
+}
+
+static tc_status patch_operands(run *r)
+{
+    tc_frame *frame = r->frame;
+    for (int32_t i = 0; i < r->bound->n_patches; i++) {
+        const tc_patch *patch = &r->bound->patches[i];
+        void **operand = &frame->operands[patch->operand];
+        if (patch->place == TC_PLACE_FEED)
+            *operand = frame->feeds[patch->index];
+        else if (patch->place == TC_PLACE_OUTPUT)
+            *operand = frame->outputs[patch->index];
+        else
+            *operand = tc_tensor_data(r->bound->variables[patch->index]->tensor);
+    }
+    if (r->plan->n_packs > 0)
+        return tc_frame_pack(r->session, r->bound, r->frame);
+    return TC_OK;
+}
+
+/* With the locks of the store held: the whole run. */
+static tc_status run_locked(run *r)
+{
+    bool writes = r->plan->program->writes;
+    r->context.step = r->session->store->step;
+    TC_TRY(patch_operands(r));
+    TC_TRY(run_steps(r, 0, r->plan->n_compute));
+    if (!writes)
+        return run_steps(r, r->plan->n_compute, r->plan->n_steps);
+    if (r->cancellation || r->deadline_ns != 0)
+        TC_TRY(check_stop(r));
+    commit(r);
+    return TC_OK;
+}
+
+static tc_status run_with_state(run *r)
+{
+    tc_store *store = r->session->store;
+    tc_status status;
+    if (r->plan->program->writes) {
+        pthread_mutex_lock(&store->writer);
+        status = run_locked(r);
+        pthread_mutex_unlock(&store->writer);
+    } else {
+        pthread_rwlock_rdlock(&store->lock);
+        status = run_locked(r);
+        pthread_rwlock_unlock(&store->lock);
+    }
+    return status;
+}
+
+/*
+ * Runs
+ */
+static tc_status bind_outputs(run *r, tc_tensor *const *inputs, tc_tensor **outputs,
+                              tc_tensor **created)
+{
+    for (int32_t i = 0; i < r->entry->n_fetches; i++) {
+        tc_tensor *output = outputs[i];
+        if (output) {
+            TC_TRY(check_output(r, inputs, outputs, i));
+        } else {
+            const tc_value_info *info = &r->plan->outputs[i];
+            TC_TRY(tc_tensor_create(info->dtype, info->shape, &created[i]));
+            output = created[i];
+        }
+        r->frame->outputs[i] = tc_tensor_data(output);
+    }
+    return TC_OK;
+}
+
+/* Outputs made by a run: on the stack for usual counts, so that runs with given outputs never
+ * allocate. */
+#define FEW_OUTPUTS 32
+
+static tc_status run_frame(run *r, tc_tensor *const *inputs, tc_tensor **outputs)
+{
+    tc_tensor *few[FEW_OUTPUTS] = {0};
+    tc_tensor **created = few;
+    int32_t n_outputs = r->entry->n_fetches;
+    if (n_outputs > FEW_OUTPUTS) {
+        created = tc_alloc_zero((size_t)n_outputs, sizeof *created);
+        if (!created)
+            return tc_fail_memory((size_t)n_outputs * sizeof *created, "outputs");
+    }
+    for (int32_t i = 0; i < r->entry->n_feeds; i++) {
+        r->frame->pinned[i] = tc_tensor_retain(inputs[i]);
+        r->frame->feeds[i] = tc_tensor_data(inputs[i]);
+    }
+    tc_status status = bind_outputs(r, inputs, outputs, created);
+    if (status == TC_OK && r->profile)
+        status = tc_profile_begin(r->profile, r->bound->plan);
+    if (status == TC_OK)
+        status = run_with_state(r);
+    for (int32_t i = 0; i < r->entry->n_feeds; i++)
+        tc_tensor_release(r->frame->pinned[i]);
+    for (int32_t i = 0; i < n_outputs; i++) {
+        if (status != TC_OK)
+            tc_tensor_release(created[i]);
+        else if (created[i])
+            outputs[i] = created[i];
+    }
+    if (created != few)
+        tc_free(created);
+    return status;
+}
+
+tc_status tc_entry_run(tc_session *session, tc_entry *entry, tc_tensor *const *inputs,
+                       tc_tensor **outputs, const tc_run_options *options)
+{
+    run r = {.session = session, .entry = entry};
+    if (options) {
+        tc_run_options o = {0};
+        memcpy(&o, options, options->struct_size < sizeof o ? options->struct_size : sizeof o);
+        if (o.timeout_us < 0)
+            return tc_fail(TC_INVALID_ARGUMENT, "run: timeout_us is negative");
+        r.cancellation = o.cancellation;
+        r.profile = o.profile;
+        if (o.timeout_us > 0) {
+            int64_t now = tc_clock_ns();
+            r.deadline_ns =
+                o.timeout_us > (INT64_MAX - now) / 1000 ? INT64_MAX : now + o.timeout_us * 1000;
+        }
+    }
+    if (entry->n_fetches > 0 && !outputs)
+        return tc_fail(TC_INVALID_ARGUMENT, "run: %d fetches, but outputs is NULL",
+                       entry->n_fetches);
+    TC_TRY(check_inputs(entry, session, inputs));
+    TC_TRY(tc_plan_enter_tensors(session, entry, inputs, &r.bound, &r.frame));
+    r.plan = r.bound->plan;
+    r.context.seed = tc_graph_seed(session->graph);
+    r.context.pool = session->runtime->pool;
+    tc_status status = run_frame(&r, inputs, outputs);
+    tc_plan_leave(session, entry, r.bound, r.frame);
+    if (status == TC_OK)
+        atomic_fetch_add_explicit(&session->counters.runs, 1, memory_order_relaxed);
+    return status;
+}
+
+tc_status tc_entry_run_initial(tc_session *session, tc_entry *entry, tc_tensor **outputs)
+{
+    run r = {.session = session, .entry = entry};
+    TC_TRY(tc_plan_enter(session, entry, NULL, &r.bound, &r.frame));
+    r.plan = r.bound->plan;
+    r.context.seed = tc_graph_seed(session->graph);
+    r.context.pool = session->runtime->pool;
+    tc_status status = TC_OK;
+    for (int32_t i = 0; i < entry->n_fetches && status == TC_OK; i++) {
+        outputs[i] = NULL;
+        status = tc_tensor_create(r.plan->outputs[i].dtype, r.plan->outputs[i].shape, &outputs[i]);
+        r.frame->outputs[i] = tc_tensor_data(outputs[i]);
+    }
+    if (status == TC_OK) {
+        /* Other variables may be read, by initial values that depend on them. */
+        pthread_rwlock_rdlock(&session->store->lock);
+        status = patch_operands(&r);
+        if (status == TC_OK)
+            status = run_steps(&r, 0, r.plan->n_steps);
+        pthread_rwlock_unlock(&session->store->lock);
+    }
+    for (int32_t i = 0; i < entry->n_fetches && status != TC_OK; i++) {
+        tc_tensor_release(outputs[i]);
+        outputs[i] = NULL;
+    }
+    tc_plan_leave(session, entry, r.bound, r.frame);
+    return status;
+}

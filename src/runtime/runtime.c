@@ -1,0 +1,267 @@
+#include "runtime/runtime.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <tensorc/tensorc.h>
+
+#include "base/alloc.h"
+#include "base/status.h"
+#include "core/blas.h"
+#include "core/kernel.h"
+#include "core/registry.h"
+
+/* The default runtime lives while somebody holds a reference; the pointer itself does not count. */
+static pthread_mutex_t default_lock = PTHREAD_MUTEX_INITIALIZER;
+static tc_runtime *default_runtime;
+
+#define TC_QUOTE_(text) #text
+#define TC_QUOTE(text)  TC_QUOTE_(text)
+
+const char *tc_version(void)
+{
+    return TC_QUOTE(TC_VERSION_MAJOR) "." TC_QUOTE(TC_VERSION_MINOR) "." TC_QUOTE(TC_VERSION_PATCH);
+}
+
+/*
+ * The compiler's view
+ */
+static const char *target_device_name(const tc_target *target, int32_t device)
+{
+    (void)target;
+    return device == 0 ? "cpu" : NULL;
+}
+
+static const tc_kernel *target_find_kernel(const tc_target *target, int32_t device, const char *op,
+                                           tc_dtype dtype)
+{
+    const tc_runtime *runtime = (const tc_runtime *)target;
+    if (device != 0)
+        return NULL;
+    return tc_registry_find_kernel(runtime->registry, op, dtype, TC_DEVICE_CPU, runtime->isa);
+}
+
+static tc_status fold_prepared(const tc_runtime *runtime, const tc_kernel *kernel,
+                               const tc_prepared *prepared, tc_tensor *const *inputs,
+                               const void **input_data, int32_t n_inputs, tc_tensor **outputs,
+                               void **output_data, int32_t n_outputs)
+{
+    void *workspace = NULL;
+    if (prepared->workspace_bytes > 0) {
+        workspace = tc_alloc_aligned(prepared->workspace_bytes, TC_ALIGNMENT);
+        if (!workspace)
+            return tc_fail_memory(prepared->workspace_bytes, "the workspace of a constant");
+    }
+    for (int32_t i = 0; i < n_inputs; i++)
+        input_data[i] = tc_tensor_data(inputs[i]);
+    for (int32_t i = 0; i < n_outputs; i++)
+        output_data[i] = tc_tensor_data(outputs[i]);
+    tc_kernel_context context = {.workspace = workspace, .pool = runtime->pool};
+    tc_status status = kernel->run(prepared->params, input_data, output_data, &context);
+    tc_free(workspace);
+    return status;
+}
+
+static tc_status target_fold(const tc_target *target, const tc_attrs *attrs,
+                             tc_tensor *const *inputs, const tc_value_info *input_infos,
+                             int32_t n_inputs, const tc_value_info *output_infos, int32_t n_outputs,
+                             tc_tensor **outputs)
+{
+    const tc_runtime *runtime = (const tc_runtime *)target;
+    tc_dtype dtype = tc_op_kernel_dtype(attrs->op, input_infos, n_inputs, output_infos, n_outputs);
+    const tc_kernel *kernel = target_find_kernel(target, 0, attrs->op->name, dtype);
+    if (!kernel)
+        return tc_fail(TC_UNIMPLEMENTED, "no CPU kernel for %s of %s", attrs->op->name,
+                       tc_dtype_name(dtype));
+    tc_arena arena = {0};
+    tc_prepared prepared;
+    tc_status status = tc_kernel_prepare(kernel, attrs, input_infos, n_inputs, output_infos,
+                                         n_outputs, target->threads, &arena, &prepared);
+    for (int32_t i = 0; i < n_outputs; i++)
+        outputs[i] = NULL;
+    for (int32_t i = 0; i < n_outputs && status == TC_OK; i++)
+        status = tc_tensor_create(output_infos[i].dtype, output_infos[i].shape, &outputs[i]);
+    if (status == TC_OK) {
+        const void **input_data = tc_arena_array(&arena, (size_t)n_inputs, sizeof *input_data);
+        void **output_data = tc_arena_array(&arena, (size_t)n_outputs, sizeof *output_data);
+        status = input_data && output_data
+                     ? fold_prepared(runtime, kernel, &prepared, inputs, input_data, n_inputs,
+                                     outputs, output_data, n_outputs)
+                     : tc_fail_memory((size_t)(n_inputs + n_outputs) * sizeof(void *), "operands");
+    }
+    tc_arena_free(&arena);
+    if (status != TC_OK) {
+        for (int32_t i = 0; i < n_outputs; i++) {
+            tc_tensor_release(outputs[i]);
+            outputs[i] = NULL;
+        }
+    }
+    return status;
+}
+
+/*
+ * Creating and releasing
+ */
+static tc_status choose_isa(const char *name, tc_isa *isa)
+{
+    if (!name)
+        return tc_cpu_isa_selected(isa);
+    for (int i = 0; i < TC_ISA_COUNT; i++) {
+        if (strcmp(name, tc_isa_name((tc_isa)i)) != 0)
+            continue;
+        if (!tc_cpu_supports((tc_isa)i))
+            return tc_fail(TC_UNAVAILABLE,
+                           "runtime: this processor cannot run cpu_isa \"%s\"; its best is \"%s\"",
+                           name, tc_isa_name(tc_cpu_isa()));
+        *isa = (tc_isa)i;
+        return TC_OK;
+    }
+    return tc_fail(TC_INVALID_ARGUMENT,
+                   "runtime: unknown cpu_isa \"%s\"; known are scalar, avx2, avx512 and neon",
+                   name);
+}
+
+/* Threads from the options, else from TENSORC_THREADS, else 0 (one per usable core). */
+static tc_status choose_threads(int32_t wanted, int *threads)
+{
+    const char *text = getenv("TENSORC_THREADS");
+    *threads = wanted;
+    if (wanted < 0)
+        return tc_fail(TC_INVALID_ARGUMENT,
+                       "runtime: %d threads; give 1 or more, or 0 for all cores", wanted);
+    if (wanted > 0 || !text || !*text)
+        return TC_OK;
+    char *end;
+    long value = strtol(text, &end, 10);
+    if (*end || value < 1 || value > TC_POOL_MAX_THREADS)
+        return tc_fail(TC_INVALID_ARGUMENT,
+                       "runtime: TENSORC_THREADS is \"%s\"; give a number from 1 to %d", text,
+                       TC_POOL_MAX_THREADS);
+    *threads = (int)value;
+    return TC_OK;
+}
+
+tc_status tc_runtime_create(const tc_runtime_options *options, tc_runtime **out)
+{
+    if (!out)
+        return tc_fail(TC_INVALID_ARGUMENT, "runtime: out is NULL");
+    *out = NULL;
+    tc_runtime_options o = {0};
+    if (options)
+        memcpy(&o, options, options->struct_size < sizeof o ? options->struct_size : sizeof o);
+    tc_isa isa;
+    int threads;
+    TC_TRY(choose_isa(o.cpu_isa, &isa));
+    TC_TRY(choose_threads(o.threads, &threads));
+    tc_runtime *runtime = tc_alloc_zero(1, sizeof *runtime);
+    if (!runtime)
+        return tc_fail_memory(sizeof *runtime, "a runtime");
+    tc_status status = tc_pool_create(threads, &runtime->pool);
+    if (status != TC_OK) {
+        tc_free(runtime);
+        return status;
+    }
+    tc_blas_initialize();
+    runtime->references = 1;
+    runtime->registry = tc_registry_retain(o.registry);
+    runtime->isa = isa;
+    runtime->target = (tc_target){
+        .threads = tc_pool_threads(runtime->pool),
+        .device_count = 1,
+        .device_name = target_device_name,
+        .find_kernel = target_find_kernel,
+        .fold = target_fold,
+    };
+    *out = runtime;
+    return TC_OK;
+}
+
+tc_runtime *tc_runtime_retain(tc_runtime *runtime)
+{
+    if (runtime)
+        atomic_fetch_add_explicit(&runtime->references, 1, memory_order_relaxed);
+    return runtime;
+}
+
+void tc_runtime_release(tc_runtime *runtime)
+{
+    if (!runtime)
+        return;
+    /* The lock keeps tc_runtime_acquire from reviving the default runtime while its last reference
+     * goes. */
+    pthread_mutex_lock(&default_lock);
+    bool last = atomic_fetch_sub_explicit(&runtime->references, 1, memory_order_acq_rel) == 1;
+    if (last && runtime == default_runtime)
+        default_runtime = NULL;
+    pthread_mutex_unlock(&default_lock);
+    if (!last)
+        return;
+    tc_pool_destroy(runtime->pool);
+    tc_registry_release(runtime->registry);
+    tc_free(runtime);
+}
+
+tc_status tc_runtime_acquire(tc_runtime *runtime, tc_runtime **out)
+{
+    if (runtime) {
+        *out = tc_runtime_retain(runtime);
+        return TC_OK;
+    }
+    tc_status status = TC_OK;
+    pthread_mutex_lock(&default_lock);
+    if (default_runtime)
+        tc_runtime_retain(default_runtime);
+    else
+        status = tc_runtime_create(NULL, &default_runtime);
+    *out = default_runtime;
+    pthread_mutex_unlock(&default_lock);
+    return status;
+}
+
+int32_t tc_runtime_threads(const tc_runtime *runtime)
+{
+    return runtime ? runtime->target.threads : 0;
+}
+
+/*
+ * Devices
+ */
+static void describe_cpu(const tc_runtime *runtime, tc_device_info *device)
+{
+    *device =
+        (tc_device_info){.name = "cpu", .type = TC_DEVICE_CPU, .threads = runtime->target.threads};
+    char model[96] = "processor";
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    char line[256];
+    while (file && fgets(line, sizeof line, file)) {
+        if (sscanf(line, "model name : %95[^\n]", model) == 1)
+            break;
+    }
+    if (file)
+        fclose(file);
+    snprintf(device->description, sizeof device->description, "%s, %s kernels", model,
+             tc_isa_name(runtime->isa));
+    long pages = sysconf(_SC_PHYS_PAGES);
+    long page = sysconf(_SC_PAGESIZE);
+    if (pages > 0 && page > 0)
+        device->memory_bytes = (size_t)pages * (size_t)page;
+}
+
+tc_status tc_device_list(tc_runtime *runtime, tc_device_info *devices, size_t capacity,
+                         size_t *count, char *why, size_t why_size)
+{
+    if (!count || (capacity > 0 && !devices))
+        return tc_fail(TC_INVALID_ARGUMENT, "device list: count or devices is NULL");
+    tc_runtime *used;
+    TC_TRY(tc_runtime_acquire(runtime, &used));
+    if (capacity > 0)
+        describe_cpu(used, &devices[0]);
+    *count = 1;
+    if (why && why_size > 0)
+        snprintf(why, why_size, "cuda: this version of libtensorc has no CUDA backend");
+    tc_runtime_release(used);
+    return TC_OK;
+}

@@ -1,0 +1,143 @@
+#include "runtime/session.h"
+
+#include <string.h>
+
+#include "base/status.h"
+#include "core/tensor.h"
+
+/* A session takes options by value; strings are copied. */
+static tc_status set_options(tc_session *session, const tc_session_options *o)
+{
+    if (o->plan_cache < 0)
+        return tc_fail(TC_INVALID_ARGUMENT, "session: plan_cache is negative");
+    if (o->store && o->runtime && o->store->runtime != o->runtime)
+        return tc_fail(TC_INVALID_ARGUMENT,
+                       "session: the store belongs to another runtime than the one given");
+    session->check_numerics = o->check_numerics;
+    session->dump = o->dump;
+    session->dump_context = o->dump_context;
+    session->memory_budget = o->memory_budget;
+    session->plan_cache = o->plan_cache ? o->plan_cache : 16;
+    if (o->disable_passes) {
+        session->disable_passes = tc_strdup(o->disable_passes);
+        if (!session->disable_passes)
+            return tc_fail_memory(strlen(o->disable_passes), "session options");
+    }
+    TC_TRY(tc_runtime_acquire(o->store ? o->store->runtime : o->runtime, &session->runtime));
+    if (!o->store)
+        return tc_store_create(session->runtime, &session->store);
+    session->store = tc_store_retain(o->store);
+    return TC_OK;
+}
+
+tc_status tc_session_create(tc_graph *graph, const tc_session_options *options, tc_session **out)
+{
+    if (!out)
+        return tc_fail(TC_INVALID_ARGUMENT, "session: out is NULL");
+    *out = NULL;
+    if (!graph)
+        return tc_fail(TC_INVALID_ARGUMENT,
+                       "session: graph is NULL; was it created, and was there memory for it?");
+    TC_TRY(tc_graph_status(graph));
+    tc_session_options o = {0};
+    if (options)
+        memcpy(&o, options, options->struct_size < sizeof o ? options->struct_size : sizeof o);
+    tc_session *session = tc_alloc_zero(1, sizeof *session);
+    if (!session)
+        return tc_fail_memory(sizeof *session, "a session");
+    session->references = 1;
+    pthread_mutex_init(&session->lock, NULL);
+    session->source = tc_graph_retain(graph);
+    tc_status status = set_options(session, &o);
+    if (status == TC_OK) {
+        session->graph = tc_graph_clone(graph);
+        if (!session->graph)
+            status = tc_fail_memory(0, "the session's copy of the graph");
+    }
+    if (status == TC_OK)
+        status = tc_session_declare_variables(session);
+    if (status != TC_OK) {
+        tc_session_release(session);
+        return status;
+    }
+    *out = session;
+    return TC_OK;
+}
+
+tc_session *tc_session_retain(tc_session *session)
+{
+    if (session)
+        atomic_fetch_add_explicit(&session->references, 1, memory_order_relaxed);
+    return session;
+}
+
+void tc_session_release(tc_session *session)
+{
+    if (!session || atomic_fetch_sub_explicit(&session->references, 1, memory_order_acq_rel) != 1)
+        return;
+    while (session->entries) {
+        tc_entry *entry = session->entries;
+        session->entries = entry->next;
+        tc_entry_free(session, entry);
+    }
+    tc_store_release(session->store);
+    tc_runtime_release(session->runtime);
+    tc_graph_release(session->graph);
+    tc_graph_release(session->source);
+    tc_free(session->disable_passes);
+    pthread_mutex_destroy(&session->lock);
+    tc_free(session);
+}
+
+tc_store *tc_session_store(tc_session *session)
+{
+    return session ? session->store : NULL;
+}
+
+tc_graph *tc_session_graph(tc_session *session)
+{
+    return session ? session->source : NULL;
+}
+
+void tc_session_count(tc_session *session, tc_session_counters *counters)
+{
+    if (!session || !counters)
+        return;
+    *counters = (tc_session_counters){
+        .runs = session->counters.runs,
+        .commits = session->counters.commits,
+        .programs = session->counters.programs,
+        .plans = session->counters.plans,
+        .evictions = session->counters.evictions,
+        .packed_bytes = session->counters.packed_bytes,
+    };
+}
+
+/* Feeds of a run are pairs; the loop wants their tensors in a row. */
+#define FEW_FEEDS 32
+
+tc_status tc_session_run(tc_session *session, const tc_feed *feeds, size_t n_feeds,
+                         const tc_value *fetches, size_t n_fetches, const tc_value *targets,
+                         size_t n_targets, tc_tensor **outputs, const tc_run_options *options)
+{
+    if (!session)
+        return tc_fail(TC_INVALID_ARGUMENT, "run: session is NULL");
+    tc_mode mode = options && options->struct_size > offsetof(tc_run_options, mode) ? options->mode
+                                                                                    : TC_MODE_AUTO;
+    tc_entry *entry;
+    TC_TRY(tc_entry_find(session, feeds, NULL, n_feeds, fetches, n_fetches, targets, n_targets,
+                         mode, &entry));
+    tc_tensor *few[FEW_FEEDS];
+    tc_tensor **inputs = few;
+    if (n_feeds > FEW_FEEDS) {
+        inputs = tc_alloc(n_feeds * sizeof *inputs);
+        if (!inputs)
+            return tc_fail_memory(n_feeds * sizeof *inputs, "feeds");
+    }
+    for (size_t i = 0; i < n_feeds; i++)
+        inputs[i] = feeds[i].tensor;
+    tc_status status = tc_entry_run(session, entry, inputs, outputs, options);
+    if (inputs != few)
+        tc_free(inputs);
+    return status;
+}

@@ -1,0 +1,133 @@
+/*
+ * Inside of sessions: programs found by what they fetch, plans found by feed shapes, frames taken
+ * by runs.
+ *
+ *   session -> entry (one per feeds, fetches, targets, mode) -> bound plan (one per feed shapes) ->
+ * frame (one per run that is under way; kept for the next one)
+ */
+#ifndef TC_RUNTIME_SESSION_H
+#define TC_RUNTIME_SESSION_H
+
+#include <pthread.h>
+
+#include "compiler/plan.h"
+#include "runtime/store.h"
+
+/** Memory of one run: the arena and the pointer table of the plan's operands. */
+typedef struct tc_frame {
+    struct tc_frame *next;
+    char *arena;
+    void **operands;    /* arena and constant operands are set for good, the others at each run */
+    void **feeds;       /* data of each feed */
+    void **outputs;     /* data of each output */
+    tc_tensor **pinned; /* feeds retained for the run */
+    tc_packed *
+        *packed; /* per pack of the plan; made when first used and when a variable has changed */
+} tc_frame;
+
+/** An operand that is set at each run: from the feeds, outputs or variables, by `place`. */
+typedef struct tc_patch {
+    int32_t operand;
+    int32_t index;
+    tc_place place;
+} tc_patch;
+
+/** A plan with what it needs of the store. Guarded by the entry's lock, but for constant fields. */
+typedef struct tc_bound_plan {
+    struct tc_bound_plan *next; /* most recently used first */
+    tc_plan *plan;
+    tc_shape *shapes; /* of the feeds: the key */
+    tc_variable **variables;
+    tc_patch *patches;
+    int32_t n_patches;
+    int32_t users; /* runs under way; an evicted plan goes with its last user */
+    bool evicted;
+    tc_frame *frames; /* free ones */
+    tc_arena arena;
+} tc_bound_plan;
+
+typedef struct tc_entry {
+    struct tc_entry *next;
+    uint64_t hash;
+    tc_edge *feeds; /* the key, with targets and mode */
+    tc_edge *fetches;
+    int32_t *targets;
+    tc_value_info *feed_infos;
+    int32_t n_feeds;
+    int32_t n_fetches;
+    int32_t n_targets;
+    tc_mode mode;
+    tc_program *program;
+    pthread_mutex_t lock;
+    tc_bound_plan *plans;
+    int32_t n_plans;
+    tc_arena arena;
+} tc_entry;
+
+struct tc_session {
+    atomic_int references;
+    tc_graph *source; /* what the user built; retained, compared by address */
+    tc_graph *graph;  /* snapshot of it */
+    tc_runtime *runtime;
+    tc_store *store;
+    bool check_numerics;
+    char *disable_passes;
+    void (*dump)(void *context, const char *pass, const char *when, const char *text);
+    void *dump_context;
+    size_t memory_budget;
+    int32_t plan_cache;
+    pthread_mutex_t lock; /* guards entries */
+    tc_entry *entries;
+    struct {
+        _Atomic uint64_t runs, commits, programs, plans, evictions, packed_bytes;
+    } counters;
+};
+
+struct tc_callable {
+    atomic_int references;
+    tc_session *session;
+    tc_entry *entry;
+};
+
+/* entry.c */
+
+/** The entry for a request by values, compiled now when it is new. All values are checked against
+ * the session. */
+tc_status tc_entry_find(tc_session *session, const tc_feed *feeds, const tc_value *feed_values,
+                        size_t n_feeds, const tc_value *fetches, size_t n_fetches,
+                        const tc_value *targets, size_t n_targets, tc_mode mode, tc_entry **out);
+void tc_entry_free(tc_session *session, tc_entry *entry);
+
+/* bind.c */
+
+/** The plan of `entry` for these feed shapes, made now when there is none, and a frame. Give both
+ * back by tc_plan_leave. */
+tc_status tc_plan_enter(tc_session *session, tc_entry *entry, const tc_shape *shapes,
+                        tc_bound_plan **bound, tc_frame **frame);
+/** As above with the shapes of tensors, which are not NULL. */
+tc_status tc_plan_enter_tensors(tc_session *session, tc_entry *entry, tc_tensor *const *tensors,
+                                tc_bound_plan **bound, tc_frame **frame);
+void tc_plan_leave(tc_session *session, tc_entry *entry, tc_bound_plan *bound, tc_frame *frame);
+void tc_bound_plan_free(tc_session *session, tc_bound_plan *bound);
+/** Makes the packed weights of `frame` that it lacks or whose variable has changed. The store is
+ * locked for reading. */
+tc_status tc_frame_pack(tc_session *session, const tc_bound_plan *bound, tc_frame *frame);
+
+/* initialize.c */
+
+/** Declares every variable of the graph in the store. */
+tc_status tc_session_declare_variables(tc_session *session);
+
+/** Gives content to those of `count` variables that have none, from the graph's initial values. */
+tc_status tc_session_fill_variables(tc_session *session, tc_variable *const *variables,
+                                    int32_t count);
+
+/* run.c */
+
+/** Runs the plan of `entry` for `inputs` (one per feed). */
+tc_status tc_entry_run(tc_session *session, tc_entry *entry, tc_tensor *const *inputs,
+                       tc_tensor **outputs, const tc_run_options *options);
+/** Runs with step 0, whatever the store's step is, and new outputs: for initial values. */
+tc_status tc_entry_run_initial(tc_session *session, tc_entry *entry, tc_tensor **outputs);
+
+#endif

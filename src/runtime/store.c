@@ -1,0 +1,353 @@
+#include "runtime/store.h"
+
+#include <string.h>
+
+#include "base/status.h"
+#include "core/shape.h"
+#include "core/tensor.h"
+
+tc_status tc_store_create(tc_runtime *runtime, tc_store **out)
+{
+    if (!out)
+        return tc_fail(TC_INVALID_ARGUMENT, "store: out is NULL");
+    *out = NULL;
+    tc_store *store = tc_alloc_zero(1, sizeof *store);
+    if (!store)
+        return tc_fail_memory(sizeof *store, "a store");
+    tc_status status = tc_runtime_acquire(runtime, &store->runtime);
+    if (status != TC_OK) {
+        tc_free(store);
+        return status;
+    }
+    store->references = 1;
+    pthread_mutex_init(&store->writer, NULL);
+    pthread_mutex_init(&store->table, NULL);
+
+    pthread_mutexattr_t recursive;
+    pthread_mutexattr_init(&recursive);
+    pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(&store->init, &recursive);
+    pthread_mutexattr_destroy(&recursive);
+
+    /* A stream of readers must not keep a commit waiting for ever. */
+    pthread_rwlockattr_t fair;
+    pthread_rwlockattr_init(&fair);
+#ifdef __GLIBC__
+    pthread_rwlockattr_setkind_np(&fair, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+#endif
+    pthread_rwlock_init(&store->lock, &fair);
+    pthread_rwlockattr_destroy(&fair);
+    *out = store;
+    return TC_OK;
+}
+
+tc_store *tc_store_retain(tc_store *store)
+{
+    if (store)
+        atomic_fetch_add_explicit(&store->references, 1, memory_order_relaxed);
+    return store;
+}
+
+static void free_packed(tc_packed *packed)
+{
+    tc_free((void *)packed->params);
+    tc_free(packed->blob);
+    tc_free(packed);
+}
+
+void tc_store_release(tc_store *store)
+{
+    if (!store || atomic_fetch_sub_explicit(&store->references, 1, memory_order_acq_rel) != 1)
+        return;
+    for (size_t i = 0; i < store->variables.count; i++) {
+        tc_variable *variable = store->variables.data[i];
+        tc_tensor_release(variable->tensor);
+        tc_free((void *)variable->name);
+        tc_free(variable);
+    }
+    tc_vector_free(&store->variables);
+    tc_map_free(&store->names);
+    while (store->packed) {
+        tc_packed *next = store->packed->next;
+        free_packed(store->packed);
+        store->packed = next;
+    }
+    pthread_mutex_destroy(&store->writer);
+    pthread_mutex_destroy(&store->table);
+    pthread_mutex_destroy(&store->init);
+    pthread_rwlock_destroy(&store->lock);
+    tc_runtime_release(store->runtime);
+    tc_free(store);
+}
+
+uint64_t tc_store_step(tc_store *store)
+{
+    if (!store)
+        return 0;
+    pthread_rwlock_rdlock(&store->lock);
+    uint64_t step = store->step;
+    pthread_rwlock_unlock(&store->lock);
+    return step;
+}
+
+/*
+ * The table of variables
+ */
+static tc_variable *find_variable(const tc_store *store, const char *name)
+{
+    uint64_t *index = tc_map_find_string(&store->names, name);
+    return index ? store->variables.data[*index] : NULL;
+}
+
+/* Adds an undeclared variable; the table lock is held. NULL: memory. */
+static tc_variable *add_variable(tc_store *store, const char *name, tc_dtype dtype,
+                                 const tc_shape *shape)
+{
+    tc_variable *variable = tc_alloc_zero(1, sizeof *variable);
+    char *copy = tc_strdup(name);
+    if (!variable || !copy || !tc_vector_reserve(&store->variables, store->variables.count + 1) ||
+        !tc_map_put_string(&store->names, copy, store->variables.count)) {
+        tc_free(variable);
+        tc_free(copy);
+        return NULL;
+    }
+    variable->name = copy;
+    variable->dtype = dtype;
+    variable->shape = *shape;
+    store->variables.data[store->variables.count++] = variable;
+    return variable;
+}
+
+static tc_status check_variable(const tc_variable *variable, tc_dtype dtype, const tc_shape *shape,
+                                tc_status failure, const char *what)
+{
+    if (variable->dtype == dtype && tc_shape_equal(&variable->shape, shape))
+        return TC_OK;
+    char has[TC_SHAPE_TEXT_SIZE], wants[TC_SHAPE_TEXT_SIZE];
+    return tc_fail(failure, "variable '%s' of the store is %s %s, but %s is %s %s", variable->name,
+                   tc_dtype_name(variable->dtype), tc_shape_text(&variable->shape, has), what,
+                   tc_dtype_name(dtype), tc_shape_text(shape, wants));
+}
+
+tc_status tc_store_declare(tc_store *store, const char *name, tc_dtype dtype, const tc_shape *shape,
+                           tc_variable **out)
+{
+    tc_status status = TC_OK;
+    pthread_mutex_lock(&store->table);
+    tc_variable *variable = find_variable(store, name);
+    if (!variable) {
+        variable = add_variable(store, name, dtype, shape);
+        if (!variable)
+            status = tc_fail_memory(sizeof *variable, "a variable");
+    } else {
+        status = check_variable(variable, dtype, shape, TC_FAILED_PRECONDITION, "the session's");
+    }
+    if (status == TC_OK)
+        variable->declared = true;
+    pthread_mutex_unlock(&store->table);
+    *out = status == TC_OK ? variable : NULL;
+    return status;
+}
+
+void tc_store_fill(tc_store *store, tc_variable *variable, tc_tensor *tensor)
+{
+    pthread_rwlock_wrlock(&store->lock);
+    bool first = !variable->tensor;
+    if (first) {
+        variable->tensor = tensor;
+        variable->version++;
+    }
+    pthread_rwlock_unlock(&store->lock);
+    if (!first)
+        tc_tensor_release(tensor);
+}
+
+/*
+ * Reading and replacing contents
+ */
+tc_status tc_store_visit(tc_store *store,
+                         tc_status (*visitor)(void *context, const tc_variable_info *variable),
+                         void *context, uint64_t *step)
+{
+    if (!store || !visitor)
+        return tc_fail(TC_INVALID_ARGUMENT, "store visit: store or visitor is NULL");
+    tc_status status = TC_OK;
+    pthread_rwlock_rdlock(&store->lock);
+    if (step)
+        *step = store->step;
+    for (size_t i = 0; status == TC_OK; i++) {
+        pthread_mutex_lock(&store->table);
+        const tc_variable *variable = i < store->variables.count ? store->variables.data[i] : NULL;
+        pthread_mutex_unlock(&store->table);
+        if (!variable)
+            break;
+        tc_variable_info info = {.name = variable->name,
+                                 .dtype = variable->dtype,
+                                 .shape = variable->shape,
+                                 .tensor = variable->tensor};
+        status = visitor(context, &info);
+    }
+    pthread_rwlock_unlock(&store->lock);
+    return status;
+}
+
+tc_status tc_store_read(tc_store *store, const char *name, tc_tensor **out)
+{
+    if (!store || !name || !out)
+        return tc_fail(TC_INVALID_ARGUMENT, "store read: store, name or out is NULL");
+    *out = NULL;
+    pthread_mutex_lock(&store->table);
+    const tc_variable *variable = find_variable(store, name);
+    pthread_mutex_unlock(&store->table);
+    if (!variable)
+        return tc_fail(TC_NOT_FOUND, "store read: there is no variable '%s'", name);
+    tc_status status = TC_OK;
+    pthread_rwlock_rdlock(&store->lock);
+    if (!variable->tensor)
+        status = tc_fail(TC_FAILED_PRECONDITION,
+                         "store read: variable '%s' has no content yet; call "
+                         "tc_session_initialize or restore a checkpoint",
+                         name);
+    else
+        status = tc_tensor_create_copy(variable->dtype, variable->shape,
+                                       tc_tensor_data(variable->tensor), out);
+    pthread_rwlock_unlock(&store->lock);
+    return status;
+}
+
+/* Copies every tensor and finds or adds its variable, so that the swap afterwards cannot fail. */
+static tc_status prepare_restore(tc_store *store, const char *const *names,
+                                 tc_tensor *const *tensors, size_t count, tc_variable **variables,
+                                 tc_tensor **copies)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!names[i] || !tensors[i])
+            return tc_fail(TC_INVALID_ARGUMENT, "store restore: entry %zu is NULL", i);
+        tc_dtype dtype = tc_tensor_dtype(tensors[i]);
+        const tc_shape *shape = tc_tensor_shape(tensors[i]);
+        tc_status status = TC_OK;
+        pthread_mutex_lock(&store->table);
+        variables[i] = find_variable(store, names[i]);
+        if (variables[i])
+            status = check_variable(variables[i], dtype, shape, TC_INVALID_ARGUMENT,
+                                    "the tensor to restore");
+        pthread_mutex_unlock(&store->table);
+        if (status == TC_OK)
+            status = tc_tensor_create_copy(dtype, *shape, tc_tensor_data(tensors[i]), &copies[i]);
+        TC_TRY(status);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (variables[i])
+            continue;
+        pthread_mutex_lock(&store->table);
+        variables[i] = find_variable(store, names[i]);
+        if (!variables[i])
+            variables[i] = add_variable(store, names[i], tc_tensor_dtype(copies[i]),
+                                        tc_tensor_shape(copies[i]));
+        pthread_mutex_unlock(&store->table);
+        if (!variables[i])
+            return tc_fail_memory(sizeof **variables, "a variable");
+    }
+    return TC_OK;
+}
+
+tc_status tc_store_restore(tc_store *store, const char *const *names, tc_tensor *const *tensors,
+                           size_t count, const uint64_t *step)
+{
+    if (!store || (count > 0 && (!names || !tensors)))
+        return tc_fail(TC_INVALID_ARGUMENT, "store restore: store, names or tensors is NULL");
+    tc_arena arena = {0};
+    tc_variable **variables = tc_arena_array(&arena, count, sizeof *variables);
+    tc_tensor **copies = tc_arena_array(&arena, count, sizeof *copies);
+    tc_status status = variables && copies
+                           ? TC_OK
+                           : tc_fail_memory(count * sizeof *copies, "the restored variables");
+    pthread_mutex_lock(&store->writer);
+    if (status == TC_OK)
+        status = prepare_restore(store, names, tensors, count, variables, copies);
+    if (status == TC_OK) {
+        pthread_rwlock_wrlock(&store->lock);
+        for (size_t i = 0; i < count; i++) {
+            tc_tensor *old = variables[i]->tensor;
+            variables[i]->tensor = copies[i];
+            variables[i]->version++;
+            copies[i] = old;
+        }
+        if (step)
+            store->step = *step;
+        pthread_rwlock_unlock(&store->lock);
+    }
+    pthread_mutex_unlock(&store->writer);
+    for (size_t i = 0; copies && i < count; i++)
+        tc_tensor_release(copies[i]);
+    tc_arena_free(&arena);
+    return status;
+}
+
+/*
+ * Packed weights
+ */
+static bool same_pack(const tc_packed *packed, const tc_pack *pack, const void *source,
+                      uint64_t version)
+{
+    return packed->kernel == pack->kernel && packed->source == source &&
+           packed->version == version && packed->params_bytes == pack->params_bytes &&
+           memcmp(packed->params, pack->params, pack->params_bytes) == 0;
+}
+
+tc_status tc_store_pack(tc_store *store, const tc_pack *pack, const void *data,
+                        const tc_variable *variable, tc_packed **out)
+{
+    const void *source = variable ? (const void *)variable : data;
+    uint64_t version = variable ? variable->version : 0;
+    tc_status status = TC_OK;
+    pthread_mutex_lock(&store->table);
+    tc_packed *packed = store->packed;
+    while (packed && !same_pack(packed, pack, source, version))
+        packed = packed->next;
+    if (packed) {
+        atomic_fetch_add(&packed->references, 1);
+    } else {
+        packed = tc_alloc_zero(1, sizeof *packed);
+        void *params = tc_alloc(pack->params_bytes ? pack->params_bytes : 1);
+        void *blob = tc_alloc_aligned(pack->bytes ? pack->bytes : 1, TC_ALIGNMENT);
+        if (!packed || !params || !blob) {
+            tc_free(packed);
+            tc_free(params);
+            tc_free(blob);
+            packed = NULL;
+            status = tc_fail_memory(pack->bytes, "packed weights");
+        } else {
+            if (pack->params_bytes > 0)
+                memcpy(params, pack->params, pack->params_bytes);
+            pack->kernel->pack(params, data, blob);
+            *packed = (tc_packed){.kernel = pack->kernel,
+                                  .params = params,
+                                  .params_bytes = pack->params_bytes,
+                                  .source = source,
+                                  .version = version,
+                                  .blob = blob,
+                                  .references = 1,
+                                  .next = store->packed};
+            store->packed = packed;
+        }
+    }
+    pthread_mutex_unlock(&store->table);
+    *out = packed;
+    return status;
+}
+
+void tc_packed_release(tc_store *store, tc_packed *packed)
+{
+    if (!packed)
+        return;
+    pthread_mutex_lock(&store->table);
+    if (atomic_fetch_sub(&packed->references, 1) == 1) {
+        tc_packed **link = &store->packed;
+        while (*link != packed)
+            link = &(*link)->next;
+        *link = packed->next;
+        free_packed(packed);
+    }
+    pthread_mutex_unlock(&store->table);
+}

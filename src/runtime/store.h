@@ -1,0 +1,71 @@
+/*
+ * The store: contents of variables by name, and packed weights by content.
+ *
+ * Two locks. `writer` is held by a run that writes from its start to its end and by a restore:
+ * writers exclude each other. `lock` is held for reading by runs that only read and by visits, and
+ * for writing only while a writer commits: readers go on while a training step computes.
+ */
+#ifndef TC_RUNTIME_STORE_H
+#define TC_RUNTIME_STORE_H
+
+#include <pthread.h>
+
+#include "base/alloc.h"
+#include "base/map.h"
+#include "compiler/plan.h"
+#include "runtime/runtime.h"
+
+typedef struct tc_variable {
+    const char *name; /* owned */
+    tc_dtype dtype;
+    tc_shape shape;
+    tc_tensor *tensor; /* NULL: no content yet. Replaced or written only under the write lock. */
+    uint64_t version;  /* raised whenever the content changes from outside of plans */
+    bool declared;     /* by a session; otherwise restored ahead of one */
+} tc_variable;
+
+/** The packed form of a weight, shared by all plans of the store. */
+typedef struct tc_packed {
+    const tc_kernel *kernel;
+    const void *params; /* copy */
+    size_t params_bytes;
+    const void *source; /* the tensor data or the variable it was made from */
+    uint64_t version;   /* of the variable */
+    void *blob;
+    atomic_int references;
+    struct tc_packed *next;
+} tc_packed;
+
+struct tc_store {
+    atomic_int references;
+    tc_runtime *runtime; /* retained */
+    pthread_mutex_t writer;
+    pthread_rwlock_t lock;
+    pthread_mutex_t init;  /* recursive: initializing one variable may need another */
+    pthread_mutex_t table; /* guards variables, names and packed */
+    TC_VECTOR(tc_variable *) variables;
+    tc_map names;
+    tc_packed *packed;
+    uint64_t step; /* written under the write lock */
+};
+
+/**
+ * The variable `name`, declared with dtype and shape on first use. FAILED_PRECONDITION naming both
+ * when they differ from what the store has. The pointer is valid as long as the store.
+ */
+tc_status tc_store_declare(tc_store *store, const char *name, tc_dtype dtype, const tc_shape *shape,
+                           tc_variable **out);
+
+/** Gives `variable` its first content (moving the reference) unless it has one by now. */
+void tc_store_fill(tc_store *store, tc_variable *variable, tc_tensor *tensor);
+
+/**
+ * A reference to the packed form of `data` (of a constant, or of `variable` when not NULL) for
+ * `pack`, made now when the store has none. The caller holds the read lock or the writer mutex when
+ * `variable` is given.
+ */
+tc_status tc_store_pack(tc_store *store, const tc_pack *pack, const void *data,
+                        const tc_variable *variable, tc_packed **out);
+void tc_packed_release(tc_store *store, tc_packed *packed);
+
+#endif
