@@ -56,6 +56,7 @@
 #define TC_TAG_u32         TC_U32
 #define TC_TAG_u64         TC_U64
 #define TC_TAG_bool        TC_BOOL
+#define TC_TAG__Bool       TC_BOOL /* what stdbool.h makes of bool */
 
 /** Exports `array` as the table of `family`; the name goes into kernels.def. */
 #define TC_KERNEL_TABLE(family, array)                                       \
