@@ -1,5 +1,5 @@
 /*
- * libtensorc: tensors, dataflow graphs, training and inference in C.
+ * libtensorc: tensors, dataflow graphs, training and inference in C. Includes every public header.
  */
 #ifndef TENSORC_TENSORC_H
 #define TENSORC_TENSORC_H
@@ -18,23 +18,7 @@
 #include <tensorc/session.h>
 #include <tensorc/status.h>
 #include <tensorc/tensor.h>
-#include <tensorc/training.h>
 #include <tensorc/types.h>
-
-/** Version of the library: the headers' numbers and what the linked library says. */
-#define TC_VERSION_MAJOR 0
-#define TC_VERSION_MINOR 1
-#define TC_VERSION_PATCH 0
-
-#ifdef __cplusplus
-extern "C" {
-#endif
-
-/** "0.1.0" of the linked library. Thread-safe. */
-TC_API const char *tc_version(void);
-
-#ifdef __cplusplus
-}
-#endif
+#include <tensorc/version.h>
 
 #endif

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <tensorc/tensorc.h>
+#include <tensorc/version.h>
 
 #include "base/alloc.h"
 #include "base/status.h"
