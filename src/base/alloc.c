@@ -43,6 +43,9 @@ void *tc_alloc_aligned(size_t size, size_t alignment)
     assert(alignment && (alignment & (alignment - 1)) == 0);
     if (size > PTRDIFF_MAX) /* pointers within such a block could not be subtracted */
         return NULL;
+    if (alignment <
+        TC_MALLOC_ALIGNMENT) /* posix_memalign, for one, refuses less than a pointer's */
+        alignment = TC_MALLOC_ALIGNMENT;
     return current.allocate(current.context, size ? size : 1, alignment);
 }
 
