@@ -15,14 +15,15 @@ typedef struct tc_device_info {
     char description[128]; /**< model, instruction set level or driver */
     tc_device_type type;
     int32_t index;
-    int32_t threads;       /**< of the CPU's pool; 0 for others */
-    size_t memory_bytes;   /**< physical memory of the device */
+    int32_t threads;     /**< of the CPU's pool; 0 for others */
+    size_t memory_bytes; /**< physical memory of the device */
 } tc_device_info;
 
 /**
- * Writes up to `capacity` devices of `runtime` (NULL: the default one) into `devices` and the number there is into
- * `*count`. When `why` is not NULL, it receives one sentence per device type that is missing and the reason ("" when
- * none), cut at `why_size`. Thread-safe.
+ * Writes up to `capacity` devices of `runtime` (NULL: the default one) into `devices` and the
+ * number there is into
+ * `*count`. When `why` is not NULL, it receives one sentence per device type that is missing and
+ * the reason ("" when none), cut at `why_size`. Thread-safe.
  */
 TC_API tc_status tc_device_list(tc_runtime *runtime, tc_device_info *devices, size_t capacity,
                                 size_t *count, char *why, size_t why_size);

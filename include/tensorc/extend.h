@@ -1,8 +1,9 @@
 /*
  * Adding operators and kernels. The library's own are written against the same structs.
  *
- * An operator is a static tc_op: ports, attributes, shape inference, gradient. A kernel is a static tc_kernel for one
- * operator, dtype and device. Both are put into a tc_registry, which graphs and runtimes are created with.
+ * An operator is a static tc_op: ports, attributes, shape inference, gradient. A kernel is a static
+ * tc_kernel for one operator, dtype and device. Both are put into a tc_registry, which graphs and
+ * runtimes are created with.
  */
 #ifndef TENSORC_EXTEND_H
 #define TENSORC_EXTEND_H
@@ -64,7 +65,8 @@ typedef struct tc_attrs {
     const tc_attr *values;
 } tc_attrs;
 
-/* Attribute `name`, which the operator must declare with that type; otherwise zero. Strings and arrays are borrowed. */
+/* Attribute `name`, which the operator must declare with that type; otherwise zero. Strings and
+ * arrays are borrowed. */
 TC_API int64_t tc_attrs_int(const tc_attrs *attrs, const char *name);
 TC_API double tc_attrs_float(const tc_attrs *attrs, const char *name);
 TC_API bool tc_attrs_bool(const tc_attrs *attrs, const char *name);
@@ -89,36 +91,41 @@ TC_API const tc_attr *tc_attrs_get(const tc_attrs *attrs, const char *name);
     (TC_DTYPE_BIT(TC_I8) | TC_DTYPE_BIT(TC_I16) | TC_DTYPE_BIT(TC_I32) | TC_DTYPE_BIT(TC_I64))
 #define TC_DTYPES_UNSIGNED \
     (TC_DTYPE_BIT(TC_U8) | TC_DTYPE_BIT(TC_U16) | TC_DTYPE_BIT(TC_U32) | TC_DTYPE_BIT(TC_U64))
-#define TC_DTYPES_INT (TC_DTYPES_SIGNED | TC_DTYPES_UNSIGNED)
-#define TC_DTYPES_INDEX (TC_DTYPE_BIT(TC_I32) | TC_DTYPE_BIT(TC_I64))
+#define TC_DTYPES_INT    (TC_DTYPES_SIGNED | TC_DTYPES_UNSIGNED)
+#define TC_DTYPES_INDEX  (TC_DTYPE_BIT(TC_I32) | TC_DTYPE_BIT(TC_I64))
 #define TC_DTYPES_NUMBER (TC_DTYPES_FLOAT | TC_DTYPES_INT)
-#define TC_DTYPES_BOOL TC_DTYPE_BIT(TC_BOOL)
-#define TC_DTYPES_ANY (TC_DTYPES_NUMBER | TC_DTYPES_BOOL)
+#define TC_DTYPES_BOOL   TC_DTYPE_BIT(TC_BOOL)
+#define TC_DTYPES_ANY    (TC_DTYPES_NUMBER | TC_DTYPES_BOOL)
 
-#define TC_PORT_OPTIONAL 1u    /**< may be TC_NO_VALUE */
-#define TC_PORT_VARIADIC 2u    /**< the last port of its list, repeated zero or more times */
-#define TC_PORT_RESOURCE 4u    /**< fed by a variable itself; the operator writes it (output i holds the new content) */
+#define TC_PORT_OPTIONAL 1u /**< may be TC_NO_VALUE */
+#define TC_PORT_VARIADIC 2u /**< the last port of its list, repeated zero or more times */
+#define TC_PORT_RESOURCE \
+    4u /**< fed by a variable itself; the operator writes it (output i holds the new content) */
 #define TC_PORT_SHAPE_ONLY 8u  /**< only the shape is used: the elements need not be alive */
-#define TC_PORT_INITIAL 16u    /**< used once to initialize, not in runs */
+#define TC_PORT_INITIAL    16u /**< used once to initialize, not in runs */
 
 /** Input or output of an operator. */
 typedef struct tc_port {
     const char *name;
     uint32_t dtypes; /**< set of allowed dtypes */
-    char type;       /**< ports with the same letter have one dtype; 0: free. The letter 'T' selects the kernel. */
+    char type; /**< ports with the same letter have one dtype; 0: free. The letter 'T' selects the
+                  kernel. */
     uint8_t flags;
     const char *doc;
 } tc_port;
 
-#define TC_EFFECT_READ 1u       /**< reads state (variable) */
-#define TC_EFFECT_WRITE 2u      /**< writes its resource inputs */
-#define TC_EFFECT_RANDOM 4u     /**< depends on seed and step: not folded; equal attributes give equal numbers */
-#define TC_EFFECT_IO 8u         /**< reaches outside: never folded, merged or dropped when asked for */
+#define TC_EFFECT_READ  1u /**< reads state (variable) */
+#define TC_EFFECT_WRITE 2u /**< writes its resource inputs */
+#define TC_EFFECT_RANDOM \
+    4u /**< depends on seed and step: not folded; equal attributes give equal numbers */
+#define TC_EFFECT_IO         8u /**< reaches outside: never folded, merged or dropped when asked for */
 #define TC_EFFECT_COLLECTIVE 16u
 
 #define TC_OP_COMMUTATIVE 1u
-#define TC_OP_ELEMENTWISE 2u /**< output element i depends on element i (after broadcasting) of the inputs alone */
-#define TC_OP_VIEW 4u        /**< output 0 has the elements of input 0 in the same order: it may share its memory */
+#define TC_OP_ELEMENTWISE \
+    2u /**< output element i depends on element i (after broadcasting) of the inputs alone */
+#define TC_OP_VIEW \
+    4u /**< output 0 has the elements of input 0 in the same order: it may share its memory */
 
 /** What is known of a value before a run: dtype, shape and, for small integer tensors, elements. */
 typedef struct tc_value_info {
@@ -129,9 +136,10 @@ typedef struct tc_value_info {
 } tc_value_info;
 
 /**
- * Shape inference of one node: fill dtype (where no port letter fixes it) and shape of each output. Runs when the node is
- * built, with dimensions that may be unknown, and when a plan is made, with every dimension known. The framework has
- * checked number and dtypes of inputs and attributes before.
+ * Shape inference of one node: fill dtype (where no port letter fixes it) and shape of each output.
+ * Runs when the node is built, with dimensions that may be unknown, and when a plan is made, with
+ * every dimension known. The framework has checked number and dtypes of inputs and attributes
+ * before.
  */
 typedef struct tc_infer {
     const tc_attrs *attrs;
@@ -142,16 +150,18 @@ typedef struct tc_infer {
     void *internal;
 } tc_infer;
 
-/** Sets the number of outputs of an operator with a variadic output list (infer then finds `outputs` enlarged). */
+/** Sets the number of outputs of an operator with a variadic output list (infer then finds
+ * `outputs` enlarged). */
 TC_API tc_status tc_infer_outputs(tc_infer *infer, int32_t count);
-/** Records why the inputs do not fit, without operator or line (the framework adds them); returns INVALID_ARGUMENT. */
+/** Records why the inputs do not fit, without operator or line (the framework adds them); returns
+ * INVALID_ARGUMENT. */
 TC_API tc_status tc_infer_fail(tc_infer *infer, const char *format, ...) TC_PRINTF(2, 3);
 /** Zeroed memory that lives as long as the node, for `known`; NULL when exhausted. */
 TC_API void *tc_infer_alloc(tc_infer *infer, size_t size);
 
 /**
- * Gradient of one node: for each needed input fill input_gradients[i] by building nodes, or leave TC_NO_VALUE where none
- * flows. Errors stick to the graph through the builders.
+ * Gradient of one node: for each needed input fill input_gradients[i] by building nodes, or leave
+ * TC_NO_VALUE where none flows. Errors stick to the graph through the builders.
  */
 typedef struct tc_grad {
     tc_graph *graph;
@@ -168,7 +178,8 @@ typedef struct tc_grad {
 
 typedef void (*tc_grad_function)(tc_grad *grad);
 
-/** "This operator is not differentiable and no gradient flows through it": differs from a missing gradient. */
+/** "This operator is not differentiable and no gradient flows through it": differs from a missing
+ * gradient. */
 TC_API void tc_grad_none(tc_grad *grad);
 #define TC_GRAD_NONE tc_grad_none
 
@@ -183,9 +194,9 @@ typedef struct tc_inplace {
 
 /** Definition of an operator. Static; the library keeps the pointer. */
 typedef struct tc_op {
-    const char *name;  /**< lower_snake_case */
-    int32_t version;   /**< raised when the meaning changes; files store it */
-    const char *doc;   /**< one line */
+    const char *name; /**< lower_snake_case */
+    int32_t version;  /**< raised when the meaning changes; files store it */
+    const char *doc;  /**< one line */
     const tc_port *inputs;
     const tc_port *outputs;
     const tc_attr_def *attrs;
@@ -201,7 +212,8 @@ typedef struct tc_op {
 } tc_op;
 
 /** Fills a pointer and a count from an array: `TC_LIST(inputs, softmax_inputs)`. */
-#define TC_LIST(field, array) .field = (array), .n_##field = (int16_t)(sizeof(array) / sizeof(array[0]))
+#define TC_LIST(field, array) \
+    .field = (array), .n_##field = (int16_t)(sizeof(array) / sizeof(array[0]))
 
 typedef struct tc_attr_arg {
     const char *name;
@@ -220,9 +232,9 @@ typedef struct tc_node_spec {
 } tc_node_spec;
 
 /**
- * Adds a node to `graph` (NULL: the graph of the first given input) and returns its output 0. Every typed builder ends
- * here. Errors stick to the graph: unknown operator or attribute (with the nearest name), wrong number, dtype or graph of
- * inputs, whatever infer refuses.
+ * Adds a node to `graph` (NULL: the graph of the first given input) and returns its output 0. Every
+ * typed builder ends here. Errors stick to the graph: unknown operator or attribute (with the
+ * nearest name), wrong number, dtype or graph of inputs, whatever infer refuses.
  */
 TC_API tc_value tc_node_build(tc_graph *graph, const tc_node_spec *spec);
 
@@ -269,11 +281,11 @@ static inline tc_attr tc_attr_function(const char *value)
 }
 
 /** Fields of tc_node_spec from lists. */
-#define TC_SPEC_INPUTS(...)                             \
-    .inputs = (const tc_value[]){__VA_ARGS__},          \
+#define TC_SPEC_INPUTS(...)                    \
+    .inputs = (const tc_value[]){__VA_ARGS__}, \
     .n_inputs = sizeof((const tc_value[]){__VA_ARGS__}) / sizeof(tc_value)
-#define TC_SPEC_ATTRS(...)                              \
-    .attrs = (const tc_attr_arg[]){__VA_ARGS__},        \
+#define TC_SPEC_ATTRS(...)                       \
+    .attrs = (const tc_attr_arg[]){__VA_ARGS__}, \
     .n_attrs = sizeof((const tc_attr_arg[]){__VA_ARGS__}) / sizeof(tc_attr_arg)
 #endif
 
@@ -289,7 +301,8 @@ typedef struct tc_prepare {
     const tc_value_info *outputs;
     int32_t n_inputs;
     int32_t n_outputs;
-    int32_t threads; /**< workers that a loop of the kernel may run on; must not influence results */
+    int32_t
+        threads; /**< workers that a loop of the kernel may run on; must not influence results */
     /* Results. */
     size_t workspace_bytes; /**< scratch of one run, aligned to 64 */
     int32_t pack_input;     /**< input to pack when it is constant; -1 (preset): none */
@@ -297,9 +310,11 @@ typedef struct tc_prepare {
     void *internal;
 } tc_prepare;
 
-/** `size` zeroed bytes of plain data without pointers, which run receives as `params`; NULL when exhausted. Call once. */
+/** `size` zeroed bytes of plain data without pointers, which run receives as `params`; NULL when
+ * exhausted. Call once. */
 TC_API void *tc_prepare_params(tc_prepare *prepare, size_t size);
-/** Records why the kernel cannot run this case; returns `status`. The framework adds node and line. */
+/** Records why the kernel cannot run this case; returns `status`. The framework adds node and line.
+ */
 TC_API tc_status tc_kernel_fail(tc_status status, const char *format, ...) TC_PRINTF(2, 3);
 
 /** What run has besides its buffers. Read-only for kernels. */
@@ -315,24 +330,29 @@ typedef struct tc_kernel_context {
 /** Work on [begin, end) of a loop; `worker` is unique among the blocks running at one time. */
 typedef void (*tc_loop_function)(void *argument, int64_t begin, int64_t end, int worker);
 
-/** Runs `function` over [0, count) in blocks of `grain` on the threads of the run. Never allocates. */
+/** Runs `function` over [0, count) in blocks of `grain` on the threads of the run. Never allocates.
+ */
 TC_API void tc_kernel_parallel_for(const tc_kernel_context *context, int64_t count, int64_t grain,
                                    tc_loop_function function, void *argument);
 
 /** One kernel. Static; the library keeps the pointer. */
 typedef struct tc_kernel {
     const char *op;
-    tc_dtype dtype; /**< of the ports with letter 'T'; TC_DTYPE_INVALID: every dtype the operator allows */
+    tc_dtype dtype; /**< of the ports with letter 'T'; TC_DTYPE_INVALID: every dtype the operator
+                       allows */
     tc_device_type device;
-    int32_t isa;        /**< level that the code needs: 0 scalar, 1 AVX2, 2 AVX-512, 3 NEON; the best one wins */
+    int32_t isa; /**< level that the code needs: 0 scalar, 1 AVX2, 2 AVX-512, 3 NEON; the best one
+                    wins */
     const char *symbol; /**< stable name in plans and profiles */
-    /** Chooses algorithm and tile sizes from shapes and attributes. NULL: no params, no workspace. */
+    /** Chooses algorithm and tile sizes from shapes and attributes. NULL: no params, no workspace.
+     */
     tc_status (*prepare)(tc_prepare *prepare);
     /** Writes the packed form of the constant input `weights` into `blob` (pack_bytes). */
     void (*pack)(const void *params, const void *weights, void *blob);
     /**
-     * Computes the outputs. inputs[i] is NULL for an input that is not given and for a SHAPE_ONLY one. Empty tensors do
-     * reach it. It does not allocate, log or block. A kernel of an operator with TC_EFFECT_WRITE returns TC_OK always.
+     * Computes the outputs. inputs[i] is NULL for an input that is not given and for a SHAPE_ONLY
+     * one. Empty tensors do reach it. It does not allocate, log or block. A kernel of an operator
+     * with TC_EFFECT_WRITE returns TC_OK always.
      */
     tc_status (*run)(const void *params, const void *const *inputs, void *const *outputs,
                      const tc_kernel_context *context);
@@ -342,11 +362,13 @@ typedef struct tc_kernel {
  * Registries
  */
 
-/** A registry holding the library's operators and kernels, to add to. The caller owns one reference. NULL: memory. */
+/** A registry holding the library's operators and kernels, to add to. The caller owns one
+ * reference. NULL: memory. */
 TC_API tc_registry *tc_registry_create(void);
 TC_API tc_registry *tc_registry_retain(tc_registry *registry);
 TC_API void tc_registry_release(tc_registry *registry);
-/** Adds an operator. Errors: ALREADY_EXISTS, INVALID_ARGUMENT naming the broken field. Not while others read. */
+/** Adds an operator. Errors: ALREADY_EXISTS, INVALID_ARGUMENT naming the broken field. Not while
+ * others read. */
 TC_MUST_USE TC_API tc_status tc_registry_add_op(tc_registry *registry, const tc_op *op);
 /** Adds a kernel; a later one for the same operator, dtype, device and ISA wins. */
 TC_MUST_USE TC_API tc_status tc_registry_add_kernel(tc_registry *registry, const tc_kernel *kernel);

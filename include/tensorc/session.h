@@ -1,13 +1,15 @@
 /*
- * Running graphs: runtime (devices, threads) -> store (variables) -> session (programs and plans of one graph).
+ * Running graphs: runtime (devices, threads) -> store (variables) -> session (programs and plans of
+ * one graph).
  *
- * Every object is reference-counted. NULL for a runtime or store means a default: one runtime per process that is made
- * when first needed and lives as long as somebody uses it; a store of its own for each session.
+ * Every object is reference-counted. NULL for a runtime or store means a default: one runtime per
+ * process that is made when first needed and lives as long as somebody uses it; a store of its own
+ * for each session.
  *
- * State: within a run every read of a variable sees its content from before the run, unless it reads the output of an
- * update. Writes to one variable happen in the order they were built. All updates of a run are applied, or, when it
- * fails, is cancelled or misses its deadline, none. Runs that only read share the store; runs that write exclude each
- * other.
+ * State: within a run every read of a variable sees its content from before the run, unless it
+ * reads the output of an update. Writes to one variable happen in the order they were built. All
+ * updates of a run are applied, or, when it fails, is cancelled or misses its deadline, none. Runs
+ * that only read share the store; runs that write exclude each other.
  */
 #ifndef TENSORC_SESSION_H
 #define TENSORC_SESSION_H
@@ -29,14 +31,16 @@ typedef struct tc_profile tc_profile;
  */
 typedef struct tc_runtime_options {
     size_t struct_size;
-    int32_t threads;       /**< of the CPU pool; 0: TENSORC_THREADS when set, else one per usable core */
+    int32_t threads; /**< of the CPU pool; 0: TENSORC_THREADS when set, else one per usable core */
     tc_registry *registry; /**< operators and kernels; NULL: the library's. Retained. */
-    const char *cpu_isa;   /**< "scalar", "avx2", "avx512", "neon"; NULL: TENSORC_CPU_ISA when set, else the best */
+    const char *cpu_isa;   /**< "scalar", "avx2", "avx512", "neon"; NULL: TENSORC_CPU_ISA when set,
+                              else the best */
 } tc_runtime_options;
 
 /**
- * Creates a runtime; `options` may be NULL. Sets OpenBLAS to one thread in the whole process: the library's own pool
- * does the splitting. Errors: INVALID_ARGUMENT, UNAVAILABLE (instruction set), RESOURCE_EXHAUSTED. Thread-safe.
+ * Creates a runtime; `options` may be NULL. Sets OpenBLAS to one thread in the whole process: the
+ * library's own pool does the splitting. Errors: INVALID_ARGUMENT, UNAVAILABLE (instruction set),
+ * RESOURCE_EXHAUSTED. Thread-safe.
  */
 TC_MUST_USE TC_API tc_status tc_runtime_create(const tc_runtime_options *options, tc_runtime **out);
 TC_API tc_runtime *tc_runtime_retain(tc_runtime *runtime);
@@ -63,22 +67,26 @@ typedef struct tc_variable_info {
 } tc_variable_info;
 
 /**
- * Calls `visitor` for each variable in the order they were declared, while no run may commit, and writes the step.
- * Stops at the first status that is not TC_OK and returns it. The visitor must not run sessions of this store.
+ * Calls `visitor` for each variable in the order they were declared, while no run may commit, and
+ * writes the step. Stops at the first status that is not TC_OK and returns it. The visitor must not
+ * run sessions of this store.
  */
 TC_API tc_status tc_store_visit(tc_store *store,
-                                tc_status (*visitor)(void *context, const tc_variable_info *variable),
+                                tc_status (*visitor)(void *context,
+                                                     const tc_variable_info *variable),
                                 void *context, uint64_t *step);
 
 /**
- * Replaces the contents of `count` variables and, when `step` is not NULL, the step, all at once; tensors are copied.
- * A name that no session has declared yet is kept for the first session that does. Errors: INVALID_ARGUMENT naming the
- * variable whose dtype or shape differs (then nothing changed). Thread-safe; waits for runs.
+ * Replaces the contents of `count` variables and, when `step` is not NULL, the step, all at once;
+ * tensors are copied. A name that no session has declared yet is kept for the first session that
+ * does. Errors: INVALID_ARGUMENT naming the variable whose dtype or shape differs (then nothing
+ * changed). Thread-safe; waits for runs.
  */
-TC_API tc_status tc_store_restore(tc_store *store, const char *const *names, tc_tensor *const *tensors,
-                                  size_t count, const uint64_t *step);
+TC_API tc_status tc_store_restore(tc_store *store, const char *const *names,
+                                  tc_tensor *const *tensors, size_t count, const uint64_t *step);
 
-/** Copies the content of a variable into a new tensor owned by the caller. Errors: NOT_FOUND, FAILED_PRECONDITION. */
+/** Copies the content of a variable into a new tensor owned by the caller. Errors: NOT_FOUND,
+ * FAILED_PRECONDITION. */
 TC_MUST_USE TC_API tc_status tc_store_read(tc_store *store, const char *name, tc_tensor **out);
 
 /*
@@ -88,9 +96,11 @@ typedef struct tc_session_options {
     size_t struct_size;
     tc_runtime *runtime; /**< NULL: that of `store`, else the default one. Retained. */
     tc_store *store;     /**< NULL: a new one. Retained. Variables of equal names are shared. */
-    /** Names the first node that produces NaN or Inf: the run fails with INTERNAL and commits nothing. Slow. */
+    /** Names the first node that produces NaN or Inf: the run fails with INTERNAL and commits
+     * nothing. Slow. */
     bool check_numerics;
-    const char *disable_passes; /**< comma-separated compiler passes to leave out, "all" for every optional one */
+    const char *disable_passes; /**< comma-separated compiler passes to leave out, "all" for every
+                                   optional one */
     /** Called with the graph's text before and after each pass; NULL: not. */
     void (*dump)(void *context, const char *pass, const char *when, const char *text);
     void *dump_context;
@@ -99,8 +109,9 @@ typedef struct tc_session_options {
 } tc_session_options;
 
 /**
- * Creates a session on a snapshot of `graph`; nodes built later are not part of it. Compile errors surface here or at
- * the first run of a fetch set. On failure `*out` is NULL. Thread-safe as long as nobody builds the graph.
+ * Creates a session on a snapshot of `graph`; nodes built later are not part of it. Compile errors
+ * surface here or at the first run of a fetch set. On failure `*out` is NULL. Thread-safe as long
+ * as nobody builds the graph.
  */
 TC_MUST_USE TC_API tc_status tc_session_create(tc_graph *graph, const tc_session_options *options,
                                                tc_session **out);
@@ -111,7 +122,8 @@ TC_API tc_store *tc_session_store(tc_session *session);
 /** The graph the session was created from, borrowed. */
 TC_API tc_graph *tc_session_graph(tc_session *session);
 
-/** Initializes the variables that have no content yet. Runs do this by themselves for those they use. Thread-safe. */
+/** Initializes the variables that have no content yet. Runs do this by themselves for those they
+ * use. Thread-safe. */
 TC_API tc_status tc_session_initialize(tc_session *session);
 
 /** A tensor for a value, retained until the run completes. Any value may be fed but a variable. */
@@ -120,43 +132,41 @@ typedef struct tc_feed {
     tc_tensor *tensor;
 } tc_feed;
 
-/** What dropout and batch normalization with mode "auto" do. */
-typedef enum tc_mode {
-    TC_MODE_AUTO = 0, /**< training when the run updates variables, else inference */
-    TC_MODE_TRAINING = 1,
-    TC_MODE_INFERENCE = 2
-} tc_mode;
-
 typedef struct tc_run_options {
     size_t struct_size;
-    tc_mode mode;                  /**< ignored by callables, which fix it when compiled */
-    int64_t timeout_us;            /**< from the call; 0: none. DEADLINE_EXCEEDED between two kernels */
+    tc_mode mode;       /**< ignored by callables, which fix it when compiled */
+    int64_t timeout_us; /**< from the call; 0: none. DEADLINE_EXCEEDED between two kernels */
     tc_cancellation *cancellation; /**< CANCELLED between two kernels; NULL: none */
     tc_profile *profile;           /**< receives the times of this run's nodes; NULL: off */
 } tc_run_options;
 
 /**
- * Runs what `fetches` and `targets` need. outputs[i] receives fetch i: where it is NULL a new tensor that the caller
- * owns is stored, else the given tensor is written to, whose dtype and shape must fit. On failure new outputs stay NULL
- * and given ones are undefined. `outputs` may be NULL when there is no fetch; `options` may be NULL.
- * Errors: INVALID_ARGUMENT (feeds, fetches), FAILED_PRECONDITION, CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED,
- * whatever a kernel reports. Thread-safe. With given outputs and shapes seen before it does not allocate.
+ * Runs what `fetches` and `targets` need. outputs[i] receives fetch i: where it is NULL a new
+ * tensor that the caller owns is stored, else the given tensor is written to, whose dtype and shape
+ * must fit. On failure new outputs stay NULL and given ones are undefined. `outputs` may be NULL
+ * when there is no fetch; `options` may be NULL. Errors: INVALID_ARGUMENT (feeds, fetches),
+ * FAILED_PRECONDITION, CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, whatever a kernel reports.
+ * Thread-safe. With given outputs and shapes seen before it does not allocate.
  */
-TC_MUST_USE TC_API tc_status tc_session_run(tc_session *session, const tc_feed *feeds, size_t n_feeds,
-                                            const tc_value *fetches, size_t n_fetches,
-                                            const tc_value *targets, size_t n_targets,
-                                            tc_tensor **outputs, const tc_run_options *options);
+TC_MUST_USE TC_API tc_status tc_session_run(tc_session *session, const tc_feed *feeds,
+                                            size_t n_feeds, const tc_value *fetches,
+                                            size_t n_fetches, const tc_value *targets,
+                                            size_t n_targets, tc_tensor **outputs,
+                                            const tc_run_options *options);
 
 typedef struct tc_callable_options {
     size_t struct_size;
     tc_mode mode;
 } tc_callable_options;
 
-/** Fixes feeds, fetches and targets for many runs. The callable retains the session. Thread-safe. */
-TC_MUST_USE TC_API tc_status tc_session_compile(tc_session *session, const tc_value *feeds, size_t n_feeds,
-                                                const tc_value *fetches, size_t n_fetches,
-                                                const tc_value *targets, size_t n_targets,
-                                                const tc_callable_options *options, tc_callable **out);
+/** Fixes feeds, fetches and targets for many runs. The callable retains the session. Thread-safe.
+ */
+TC_MUST_USE TC_API tc_status tc_session_compile(tc_session *session, const tc_value *feeds,
+                                                size_t n_feeds, const tc_value *fetches,
+                                                size_t n_fetches, const tc_value *targets,
+                                                size_t n_targets,
+                                                const tc_callable_options *options,
+                                                tc_callable **out);
 /** Runs with one tensor per feed; as tc_session_run otherwise. */
 TC_MUST_USE TC_API tc_status tc_callable_run(tc_callable *callable, tc_tensor *const *inputs,
                                              tc_tensor **outputs, const tc_run_options *options);
@@ -174,12 +184,15 @@ typedef struct tc_plan_info {
 } tc_plan_info;
 
 /**
- * Makes the plan for these feed shapes (all known) ahead of a run and tells what it costs; `info` may be NULL.
- * Errors: as the first run with such feeds, RESOURCE_EXHAUSTED when it exceeds the memory budget.
+ * Makes the plan for these feed shapes (all known) ahead of a run and tells what it costs; `info`
+ * may be NULL. Errors: as the first run with such feeds, RESOURCE_EXHAUSTED when it exceeds the
+ * memory budget.
  */
-TC_API tc_status tc_callable_plan(tc_callable *callable, const tc_shape *feed_shapes, tc_plan_info *info);
+TC_API tc_status tc_callable_plan(tc_callable *callable, const tc_shape *feed_shapes,
+                                  tc_plan_info *info);
 /** Prints the plan for these feed shapes: kernels in order, buffers with offsets, peak. */
-TC_API tc_status tc_callable_plan_print(tc_callable *callable, const tc_shape *feed_shapes, FILE *file);
+TC_API tc_status tc_callable_plan_print(tc_callable *callable, const tc_shape *feed_shapes,
+                                        FILE *file);
 
 typedef struct tc_session_counters {
     uint64_t runs;      /**< completed */
@@ -218,7 +231,7 @@ TC_API tc_status tc_profile_write_trace(const tc_profile *profile, const char *p
     (const tc_value[]){__VA_ARGS__}, sizeof((const tc_value[]){__VA_ARGS__}) / sizeof(tc_value)
 #define TC_TARGETS(...) TC_FETCHES(__VA_ARGS__)
 #endif
-#define TC_NO_FEEDS NULL, 0
+#define TC_NO_FEEDS   NULL, 0
 #define TC_NO_FETCHES NULL, 0
 #define TC_NO_TARGETS NULL, 0
 

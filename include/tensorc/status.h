@@ -1,9 +1,10 @@
 /*
  * Status codes and the error record of the calling thread.
  *
- * Every fallible function except the graph builders returns a tc_status. When it is not TC_OK, the calling thread's
- * error record holds one sentence: what went wrong, where, and how to mend it. The record stays until the next failing
- * call on the same thread. The library never aborts, exits or prints because of what a caller passed in.
+ * Every fallible function except the graph builders returns a tc_status. When it is not TC_OK, the
+ * calling thread's error record holds one sentence: what went wrong, where, and how to mend it. The
+ * record stays until the next failing call on the same thread. The library never aborts, exits or
+ * prints because of what a caller passed in.
  */
 #ifndef TENSORC_STATUS_H
 #define TENSORC_STATUS_H
@@ -11,7 +12,7 @@
 #include <stddef.h>
 
 #if defined(__GNUC__)
-#define TC_API __attribute__((visibility("default")))
+#define TC_API      __attribute__((visibility("default")))
 #define TC_MUST_USE __attribute__((warn_unused_result))
 #define TC_PRINTF(format_index, first_argument) \
     __attribute__((format(printf, format_index, first_argument)))
@@ -45,7 +46,8 @@ typedef enum tc_status {
     TC_DATA_LOSS = 15           /**< stored data is truncated or corrupted */
 } tc_status;
 
-/** Upper-case name of a status, such as "INVALID_ARGUMENT"; "UNKNOWN" for other numbers. Thread-safe. */
+/** Upper-case name of a status, such as "INVALID_ARGUMENT"; "UNKNOWN" for other numbers.
+ * Thread-safe. */
 TC_API const char *tc_status_name(tc_status status);
 
 /**
@@ -55,17 +57,19 @@ TC_API const char *tc_status_name(tc_status status);
 TC_API const char *tc_error_message(void);
 
 /**
- * Copies the calling thread's last error message into `buffer` (at most `size` bytes, always terminated) and clears the
- * record. Returns the status of that error, TC_OK when there was none. `buffer` may be NULL when `size` is 0.
+ * Copies the calling thread's last error message into `buffer` (at most `size` bytes, always
+ * terminated) and clears the record. Returns the status of that error, TC_OK when there was none.
+ * `buffer` may be NULL when `size` is 0.
  */
 TC_API tc_status tc_error_take(char *buffer, size_t size);
 
-/** Evaluates `expression` once and returns its status from the enclosing function when it is not TC_OK. */
-#define TC_TRY(expression)                    \
-    do {                                      \
+/** Evaluates `expression` once and returns its status from the enclosing function when it is not
+ * TC_OK. */
+#define TC_TRY(expression)                      \
+    do {                                        \
         tc_status tc_try_status = (expression); \
-        if (tc_try_status != TC_OK)           \
-            return tc_try_status;             \
+        if (tc_try_status != TC_OK)             \
+            return tc_try_status;               \
     } while (0)
 
 #ifdef __cplusplus

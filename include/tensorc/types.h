@@ -1,5 +1,6 @@
 /*
- * Plain value types shared by every header: element types, shapes, source locations, optional arguments.
+ * Plain value types shared by every header: element types, shapes, source locations, optional
+ * arguments.
  */
 #ifndef TENSORC_TYPES_H
 #define TENSORC_TYPES_H
@@ -53,21 +54,23 @@ TC_API int32_t tc_dtype_bits(tc_dtype dtype);
 /** Dtype of that name, TC_DTYPE_INVALID when there is none. Thread-safe. */
 TC_API tc_dtype tc_dtype_from_name(const char *name);
 
-/** One dimension: its size, or -1 when unknown. An unknown dimension may carry a name; equal names mean equal sizes. */
+/** One dimension: its size, or -1 when unknown. An unknown dimension may carry a name; equal names
+ * mean equal sizes. */
 typedef struct tc_dim {
     int64_t size;
     const char *name; /**< NULL for known and anonymous dimensions */
 } tc_dim;
 
-/** Shape of a tensor or value. Rank 0 is a scalar. Inside a graph, names are interned: equal names are equal pointers. */
+/** Shape of a tensor or value. Rank 0 is a scalar. Inside a graph, names are interned: equal names
+ * are equal pointers. */
 typedef struct tc_shape {
     int32_t rank;
     tc_dim dims[TC_MAX_RANK];
 } tc_shape;
 
 /**
- * Shape of the first `rank` elements of `dims`; a rank outside 0..TC_MAX_RANK gives a shape of rank -1, which every
- * function that takes a shape rejects.
+ * Shape of the first `rank` elements of `dims`; a rank outside 0..TC_MAX_RANK gives a shape of rank
+ * -1, which every function that takes a shape rejects.
  */
 static inline tc_shape tc_shape_make(size_t rank, const tc_dim *dims)
 {
@@ -92,7 +95,8 @@ static inline tc_shape tc_shape_of(size_t rank, const int64_t *sizes)
     return shape;
 }
 
-/** Number of elements; -1 when a dimension is unknown, the rank is invalid or the product overflows. Thread-safe. */
+/** Number of elements; -1 when a dimension is unknown, the rank is invalid or the product
+ * overflows. Thread-safe. */
 TC_API int64_t tc_shape_size(const tc_shape *shape);
 
 /** True when ranks, sizes and names agree. Thread-safe. */
@@ -104,7 +108,8 @@ TC_API bool tc_shape_equal(const tc_shape *a, const tc_shape *b);
  */
 TC_API size_t tc_shape_format(const tc_shape *shape, char *buffer, size_t size);
 
-/** Where a node was built: the call itself and, for library layers, the caller's line that led to it. */
+/** Where a node was built: the call itself and, for library layers, the caller's line that led to
+ * it. */
 typedef struct tc_location {
     const char *file; /**< copied by the graph */
     int32_t line;
@@ -150,6 +155,14 @@ typedef struct tc_optional_float {
     double value;
 } tc_optional_float;
 
+/** What operators that differ in training and inference do (dropout, batch normalization). */
+typedef enum tc_mode {
+    TC_MODE_AUTO =
+        0, /**< a run that updates variables is a training run, any other an inference run */
+    TC_MODE_TRAINING = 1,
+    TC_MODE_INFERENCE = 2
+} tc_mode;
+
 /** List of integers, borrowed for the call. */
 typedef struct tc_ints {
     const int64_t *data;
@@ -162,10 +175,13 @@ typedef struct tc_ints {
 #define TC_DIM(dim_name) ((tc_dim){-1, (dim_name)})
 
 /** Sets a tc_optional_int or tc_optional_float option: `.axis = TC_SOME(0)`. */
-#define TC_SOME(number) {true, (number)}
+#define TC_SOME(number) \
+    {                   \
+        true, (number)  \
+    }
 
 /** A tc_ints of at least one integer: `.axes = TC_INTS(0, 2)`. */
-#define TC_INTS(...)                                                                   \
+#define TC_INTS(...)                           \
     ((tc_ints){(const int64_t[]){__VA_ARGS__}, \
                sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t)})
 
@@ -179,42 +195,43 @@ static inline tc_dim tc_dim_from_dim(tc_dim dim)
     return dim;
 }
 
-#define TC_DIM_OF_(d) _Generic((d), tc_dim : tc_dim_from_dim, default : tc_dim_from_int)(d)
-#define TC_SHAPE_1_(a) TC_DIM_OF_(a)
-#define TC_SHAPE_2_(a, ...) TC_DIM_OF_(a), TC_SHAPE_1_(__VA_ARGS__)
-#define TC_SHAPE_3_(a, ...) TC_DIM_OF_(a), TC_SHAPE_2_(__VA_ARGS__)
-#define TC_SHAPE_4_(a, ...) TC_DIM_OF_(a), TC_SHAPE_3_(__VA_ARGS__)
-#define TC_SHAPE_5_(a, ...) TC_DIM_OF_(a), TC_SHAPE_4_(__VA_ARGS__)
-#define TC_SHAPE_6_(a, ...) TC_DIM_OF_(a), TC_SHAPE_5_(__VA_ARGS__)
-#define TC_SHAPE_7_(a, ...) TC_DIM_OF_(a), TC_SHAPE_6_(__VA_ARGS__)
-#define TC_SHAPE_8_(a, ...) TC_DIM_OF_(a), TC_SHAPE_7_(__VA_ARGS__)
+#define TC_DIM_OF_(d)                             _Generic((d), tc_dim : tc_dim_from_dim, default : tc_dim_from_int)(d)
+#define TC_SHAPE_1_(a)                            TC_DIM_OF_(a)
+#define TC_SHAPE_2_(a, ...)                       TC_DIM_OF_(a), TC_SHAPE_1_(__VA_ARGS__)
+#define TC_SHAPE_3_(a, ...)                       TC_DIM_OF_(a), TC_SHAPE_2_(__VA_ARGS__)
+#define TC_SHAPE_4_(a, ...)                       TC_DIM_OF_(a), TC_SHAPE_3_(__VA_ARGS__)
+#define TC_SHAPE_5_(a, ...)                       TC_DIM_OF_(a), TC_SHAPE_4_(__VA_ARGS__)
+#define TC_SHAPE_6_(a, ...)                       TC_DIM_OF_(a), TC_SHAPE_5_(__VA_ARGS__)
+#define TC_SHAPE_7_(a, ...)                       TC_DIM_OF_(a), TC_SHAPE_6_(__VA_ARGS__)
+#define TC_SHAPE_8_(a, ...)                       TC_DIM_OF_(a), TC_SHAPE_7_(__VA_ARGS__)
 #define TC_COUNT_(a, b, c, d, e, f, g, h, n, ...) n
-#define TC_CONCAT_(a, b) a##b
-#define TC_SHAPE_N_(n, ...) TC_CONCAT_(TC_SHAPE_, n)(__VA_ARGS__)
+#define TC_CONCAT_(a, b)                          a##b
+#define TC_SHAPE_N_(n, ...)                       TC_CONCAT_(TC_SHAPE_, n)(__VA_ARGS__)
 
-/** A shape of rank 1 to 8 from integers and TC_DIM names: `TC_SHAPE(TC_DIM("batch"), 784)`; -1 is an anonymous
- * unknown size. */
-#define TC_SHAPE(...)                                                                           \
-    tc_shape_make(TC_COUNT_(__VA_ARGS__, 8, 7, 6, 5, 4, 3, 2, 1, 0),                            \
-                  (const tc_dim[]){TC_SHAPE_N_(TC_COUNT_(__VA_ARGS__, 8_, 7_, 6_, 5_, 4_, 3_, 2_, 1_, 0_), \
-                                               __VA_ARGS__)})
+/** A shape of rank 1 to 8 from integers and TC_DIM names: `TC_SHAPE(TC_DIM("batch"), 784)`; -1 is
+ * an anonymous unknown size. */
+#define TC_SHAPE(...)                                                \
+    tc_shape_make(TC_COUNT_(__VA_ARGS__, 8, 7, 6, 5, 4, 3, 2, 1, 0), \
+                  (const tc_dim[]){TC_SHAPE_N_(                      \
+                      TC_COUNT_(__VA_ARGS__, 8_, 7_, 6_, 5_, 4_, 3_, 2_, 1_, 0_), __VA_ARGS__)})
 
 /** The shape of a scalar. */
 #define TC_SCALAR tc_shape_make(0, NULL)
 
 /*
- * Builders with optional arguments are macros `tc_op(required..., .option = value, ...)` over the function
- * `tc_op_at(TC_HERE, required..., &(tc_op_options){.option = value, .struct_size = sizeof(tc_op_options)})`.
+ * Builders with optional arguments are macros `tc_op(required..., .option = value, ...)` over the
+ * function `tc_op_at(TC_HERE, required..., &(tc_op_options){.option = value, .struct_size =
+ * sizeof(tc_op_options)})`.
  */
-#define TC_BUILD1(op, ...) TC_BUILD1_(op, __VA_ARGS__, .struct_size = sizeof(op##_options))
-#define TC_BUILD1_(op, a, ...) op##_at(TC_HERE, a, &(op##_options){__VA_ARGS__})
-#define TC_BUILD2(op, ...) TC_BUILD2_(op, __VA_ARGS__, .struct_size = sizeof(op##_options))
-#define TC_BUILD2_(op, a, b, ...) op##_at(TC_HERE, a, b, &(op##_options){__VA_ARGS__})
-#define TC_BUILD3(op, ...) TC_BUILD3_(op, __VA_ARGS__, .struct_size = sizeof(op##_options))
-#define TC_BUILD3_(op, a, b, c, ...) op##_at(TC_HERE, a, b, c, &(op##_options){__VA_ARGS__})
-#define TC_BUILD4(op, ...) TC_BUILD4_(op, __VA_ARGS__, .struct_size = sizeof(op##_options))
+#define TC_BUILD1(op, ...)              TC_BUILD1_(op, __VA_ARGS__, .struct_size = sizeof(op##_options))
+#define TC_BUILD1_(op, a, ...)          op##_at(TC_HERE, a, &(op##_options){__VA_ARGS__})
+#define TC_BUILD2(op, ...)              TC_BUILD2_(op, __VA_ARGS__, .struct_size = sizeof(op##_options))
+#define TC_BUILD2_(op, a, b, ...)       op##_at(TC_HERE, a, b, &(op##_options){__VA_ARGS__})
+#define TC_BUILD3(op, ...)              TC_BUILD3_(op, __VA_ARGS__, .struct_size = sizeof(op##_options))
+#define TC_BUILD3_(op, a, b, c, ...)    op##_at(TC_HERE, a, b, c, &(op##_options){__VA_ARGS__})
+#define TC_BUILD4(op, ...)              TC_BUILD4_(op, __VA_ARGS__, .struct_size = sizeof(op##_options))
 #define TC_BUILD4_(op, a, b, c, d, ...) op##_at(TC_HERE, a, b, c, d, &(op##_options){__VA_ARGS__})
-#define TC_BUILD5(op, ...) TC_BUILD5_(op, __VA_ARGS__, .struct_size = sizeof(op##_options))
+#define TC_BUILD5(op, ...)              TC_BUILD5_(op, __VA_ARGS__, .struct_size = sizeof(op##_options))
 #define TC_BUILD5_(op, a, b, c, d, e, ...) \
     op##_at(TC_HERE, a, b, c, d, e, &(op##_options){__VA_ARGS__})
 

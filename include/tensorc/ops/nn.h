@@ -85,14 +85,6 @@ typedef struct tc_layer_norm_options {
 TC_API tc_value tc_layer_norm_at(tc_location at, tc_value x, tc_value scale, tc_value offset,
                                  const tc_layer_norm_options *options);
 
-/** Whether an operator behaves as in training. */
-typedef enum tc_mode {
-    TC_MODE_AUTO =
-        0, /**< a run that updates variables is a training run, any other an inference run */
-    TC_MODE_TRAINING = 1, /**< always as in training */
-    TC_MODE_INFERENCE = 2 /**< always as in inference */
-} tc_mode;
-
 typedef struct tc_batch_norm_options {
     size_t struct_size;
     const char *name;           /**< of the node; default "batch_norm" */
