@@ -5,7 +5,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/** CRC of `size` bytes continued from `crc` (0 to begin). Uses SSE4.2 where the processor has it. Thread-safe. */
+/**
+ * CRC of `size` bytes continued from `crc` (0 to begin). Uses SSE4.2 where the processor has it.
+ * Thread-safe.
+ */
 uint32_t tc_crc32c(uint32_t crc, const void *data, size_t size);
 
 /** The same by tables, on any processor: what tc_crc32c falls back to. */

@@ -1,4 +1,7 @@
-/* Hash map from byte strings or integers to 64-bit values. Open addressing; iteration is in insertion order. */
+/*
+ * Hash map from byte strings or integers to 64-bit values. Open addressing; iteration is in
+ * insertion order.
+ */
 #ifndef TC_BASE_MAP_H
 #define TC_BASE_MAP_H
 
@@ -6,7 +9,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/** 64-bit hash of `size` bytes, the same on every machine and in every version (it is stored in files). */
+/**
+ * 64-bit hash of `size` bytes, the same on every machine and in every version (it is stored in
+ * files).
+ */
 uint64_t tc_hash_bytes(const void *data, size_t size, uint64_t seed);
 uint64_t tc_hash_string(const char *text);
 /** Order-dependent mix of two hashes. */

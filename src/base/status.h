@@ -6,7 +6,10 @@
 
 #include <tensorc/status.h>
 
-/** Records `status` with a formatted sentence for the calling thread and returns `status`. Never allocates. */
+/**
+ * Records `status` with a formatted sentence for the calling thread and returns `status`. Never
+ * allocates.
+ */
 tc_status tc_fail(tc_status status, const char *format, ...) TC_PRINTF(2, 3);
 tc_status tc_fail_v(tc_status status, const char *format, va_list arguments) TC_PRINTF(2, 0);
 

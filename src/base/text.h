@@ -8,7 +8,10 @@
 
 #include <tensorc/status.h>
 
-/** Zero-initialize; `data` is NULL or terminated. Once memory is exhausted, `failed` sticks and appends do nothing. */
+/**
+ * Zero-initialize; `data` is NULL or terminated. Once memory is exhausted, `failed` sticks and
+ * appends do nothing.
+ */
 typedef struct tc_text {
     char *data;
     size_t length, capacity;
@@ -22,8 +25,8 @@ void tc_text_append_json(tc_text *text, const char *s);
 void tc_text_free(tc_text *text);
 
 /**
- * Of `count` candidates the one closest to `name` by edit distance, NULL when none is near: for "did you mean".
- * candidate(context, i) returns the i-th name.
+ * Of `count` candidates the one closest to `name` by edit distance, NULL when none is near: for
+ * "did you mean". candidate(context, i) returns the i-th name.
  */
 const char *tc_text_nearest(const char *name, size_t count,
                             const char *(*candidate)(const void *context, size_t i),

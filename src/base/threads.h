@@ -1,6 +1,6 @@
 /*
- * The thread pool. Workers spin briefly for the next job, then sleep. The split of a loop into blocks depends only on
- * the loop, never on the number of threads, so results do not either.
+ * The thread pool. Workers spin briefly for the next job, then sleep. The split of a loop into
+ * blocks depends only on the loop, never on the number of threads, so results do not either.
  */
 #ifndef TC_BASE_THREADS_H
 #define TC_BASE_THREADS_H
@@ -15,10 +15,10 @@ typedef struct tc_pool tc_pool;
 #define TC_POOL_MAX_THREADS 1024
 
 /**
- * Pool that runs loops on `threads` threads: the caller and threads - 1 workers. 0: one per usable core.
- * The workers are named tensorc-1, tensorc-2, ... and take no asynchronous signals.
- * Errors: INVALID_ARGUMENT (negative or more than TC_POOL_MAX_THREADS), RESOURCE_EXHAUSTED (memory, a thread cannot be
- * started); then `*out` is NULL and nothing is left behind.
+ * Pool that runs loops on `threads` threads: the caller and threads - 1 workers. 0: one per usable
+ * core. The workers are named tensorc-1, tensorc-2, ... and take no asynchronous signals.
+ * Errors: INVALID_ARGUMENT (negative or more than TC_POOL_MAX_THREADS), RESOURCE_EXHAUSTED (memory,
+ * a thread cannot be started); then `*out` is NULL and nothing is left behind.
  *
  * Forking is not supported: the child has no workers, and there loops run on their callers alone.
  */
@@ -28,15 +28,19 @@ void tc_pool_destroy(tc_pool *pool);
 /** Threads of the pool with its caller; 1 for NULL. */
 int tc_pool_threads(const tc_pool *pool);
 
-/** Work on [begin, end). `worker` is in 0..threads-1 and unique among the blocks of this loop that run at one time. */
+/**
+ * Work on [begin, end). `worker` is in 0..threads-1 and unique among the blocks of this loop that
+ * run at one time.
+ */
 typedef void (*tc_block_function)(void *context, int64_t begin, int64_t end, int worker);
 
 /**
- * Calls `function` for the blocks [0, grain), [grain, 2 grain), ... of [0, count) and returns when all are done.
- * Blocks run in any order on the caller and the workers. Never allocates. A loop started inside a block, or while
- * another thread's loop holds the pool, runs on its own caller alone as worker 0. `pool` NULL runs on the caller.
- * A `grain` below 1 counts as 1. Everything the caller wrote is visible to the blocks, and all that they wrote to the
- * caller on return. Thread-safe.
+ * Calls `function` for the blocks [0, grain), [grain, 2 grain), ... of [0, count) and returns when
+ * all are done. Blocks run in any order on the caller and the workers. Never allocates. A loop
+ * started inside a block, or while another thread's loop holds the pool, runs on its own caller
+ * alone as worker 0. `pool` NULL runs on the caller. A `grain` below 1 counts as 1. Everything the
+ * caller wrote is visible to the blocks, and all that they wrote to the caller on return.
+ * Thread-safe.
  */
 void tc_parallel_for(tc_pool *pool, int64_t count, int64_t grain, tc_block_function function,
                      void *context);
