@@ -14,7 +14,6 @@
 #define TENSORC_OPS_RANDOM_H
 
 #include <tensorc/graph.h>
-#include <tensorc/ops/nn.h>
 
 #ifdef __cplusplus
 extern "C" {
