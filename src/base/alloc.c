@@ -24,8 +24,10 @@ static void default_deallocate(void *context, void *memory)
 
 static const tc_allocator default_allocator = {default_allocate, default_deallocate, NULL};
 
-/* The one process-wide setting of this folder: memory is freed far from where a runtime handle
- * would be at hand. */
+/*
+ * The one process-wide setting of this folder: memory is freed far from where a runtime handle
+ * would be at hand.
+ */
 static tc_allocator current = {default_allocate, default_deallocate, NULL};
 
 void tc_allocator_set(const tc_allocator *allocator)
@@ -104,8 +106,10 @@ bool tc_vector_reserve_bytes(void **data, size_t *capacity, size_t count, size_t
     size_t bytes;
     if (!tc_mul_size(wanted, element, &bytes))
         return false;
-    /* Copied as bytes: what `data` points at is declared as a pointer to the element type, not as
-     * void *. */
+    /*
+     * Copied as bytes: what `data` points at is declared as a pointer to the element type, not as
+     * void *.
+     */
     void *old;
     memcpy(&old, data, sizeof old);
     void *moved = tc_realloc(old, *capacity * element, bytes);

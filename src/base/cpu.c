@@ -26,8 +26,10 @@ const char *tc_isa_name(tc_isa isa)
 
 static bool has_avx2(void)
 {
-    /* f16c by CPUID, since not every compiler knows its name; that the system saves ymm registers
-     * is part of avx2. */
+    /*
+     * f16c by CPUID, since not every compiler knows its name; that the system saves ymm registers
+     * is part of avx2.
+     */
     unsigned a, b, c, d;
     bool f16c = __get_cpuid(1, &a, &b, &c, &d) && (c & 1u << 29);
     return f16c && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
@@ -150,8 +152,10 @@ static int smaller_quota(int a, int b)
     return a == 0 || (b != 0 && b < a) ? b : a;
 }
 
-/* Smallest quota from `root`/`group` up to `root`. Inside a container the group may not be visible
- * below the root. */
+/*
+ * Smallest quota from `root`/`group` up to `root`. Inside a container the group may not be visible
+ * below the root.
+ */
 static int hierarchy_quota(const char *root, const char *group)
 {
     char folder[PATH_MAX];

@@ -11,8 +11,10 @@
 /* The Castagnoli polynomial with its bits reversed. */
 #define TC_CRC32C_POLYNOMIAL 0x82f63b78u
 
-/* tables[k][b]: the CRC of byte b followed by k zero bytes, so that eight bytes can be looked up at
- * once. */
+/*
+ * tables[k][b]: the CRC of byte b followed by k zero bytes, so that eight bytes can be looked up at
+ * once.
+ */
 static uint32_t tables[8][256];
 static pthread_once_t tables_once = PTHREAD_ONCE_INIT;
 
@@ -82,8 +84,10 @@ static bool hardware_present(void)
     return (getauxval(AT_HWCAP) & TC_HWCAP_CRC32) != 0;
 }
 
-/* Assembler rather than arm_acle.h, which hides its functions unless the whole file is compiled for
- * +crc. */
+/*
+ * Assembler rather than arm_acle.h, which hides its functions unless the whole file is compiled for
+ * +crc.
+ */
 static uint32_t crc32c_hardware(uint32_t crc, const void *data, size_t size)
 {
     const unsigned char *p = data;

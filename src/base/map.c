@@ -117,8 +117,10 @@ uint64_t *tc_map_find(const tc_map *map, const void *key, size_t key_size)
     return index ? &map->entries[index - 1].value : NULL;
 }
 
-/* Room for one more entry, with at most three quarters of the slots taken. On failure the map is as
- * it was. */
+/*
+ * Room for one more entry, with at most three quarters of the slots taken. On failure the map is as
+ * it was.
+ */
 static bool grow(tc_map *map)
 {
     if (map->count >= UINT32_MAX - 1)

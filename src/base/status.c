@@ -74,8 +74,10 @@ tc_status tc_error_take(char *buffer, size_t size)
 
 tc_status tc_fail_v(tc_status status, const char *format, va_list arguments)
 {
-    /* Formatted aside, because an argument may be the current message. One byte more than fits
-     * shows the overflow. */
+    /*
+     * Formatted aside, because an argument may be the current message. One byte more than fits
+     * shows the overflow.
+     */
     char text[TC_ERROR_MESSAGE_SIZE + 1];
     if (vsnprintf(text, sizeof text, format, arguments) < 0)
         copy_cut(text, sizeof text, format);

@@ -71,8 +71,10 @@ static void append_bytes(tc_text *text, const char *bytes, size_t size)
     text->data[text->length] = 0;
 }
 
-/* Bytes of the well-formed UTF-8 character at `s` (RFC 3629, no surrogates), 0 when it is
- * malformed. */
+/*
+ * Bytes of the well-formed UTF-8 character at `s` (RFC 3629, no surrogates), 0 when it is
+ * malformed.
+ */
 static size_t utf8_length(const unsigned char *s)
 {
     if (s[0] < 0x80)

@@ -98,8 +98,10 @@ static int64_t nanoseconds(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* A wait of limited length: `while (!condition && spin_again(&s))`. Reads the clock only now and
- * then. */
+/*
+ * A wait of limited length: `while (!condition && spin_again(&s))`. Reads the clock only now and
+ * then.
+ */
 typedef struct tc_spin {
     int64_t limit, deadline;
     unsigned turns;
@@ -269,8 +271,10 @@ int tc_pool_threads(const tc_pool *pool)
     return pool ? pool->threads : 1;
 }
 
-/* Workers inherit the mask: signals of the program go to its own threads, faults still reach their
- * handlers. */
+/*
+ * Workers inherit the mask: signals of the program go to its own threads, faults still reach their
+ * handlers.
+ */
 static void block_signals(sigset_t *before)
 {
     sigset_t blocked;

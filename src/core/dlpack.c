@@ -136,8 +136,10 @@ static tc_status read_shape(const DLTensor *foreign, tc_dlpack_import *in)
     return tc_tensor_measure(in->dtype, &in->shape, &in->size, &in->bytes);
 }
 
-/* Strides to bytes, with every reachable offset checked to be representable, and whether they are
- * those of a dense tensor. */
+/*
+ * Strides to bytes, with every reachable offset checked to be representable, and whether they are
+ * those of a dense tensor.
+ */
 static tc_status read_strides(const DLTensor *foreign, tc_dlpack_import *in)
 {
     int64_t element = (int64_t)tc_dtype_size(in->dtype);

@@ -19,8 +19,10 @@ typedef struct DLPackVersion {
     uint32_t minor;
 } DLPackVersion;
 
-/* The standard declares this enumeration as int32_t for C++; in C it has the size of an int, which
- * is the same. */
+/*
+ * The standard declares this enumeration as int32_t for C++; in C it has the size of an int, which
+ * is the same.
+ */
 typedef enum DLDeviceType {
     kDLCPU = 1,
     kDLCUDA = 2,

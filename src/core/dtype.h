@@ -7,8 +7,10 @@
 
 #include <tensorc/types.h>
 
-/** Bytes of one element; 0 for everything that this version cannot store (invalid and reserved
- * numbers). */
+/**
+ * Bytes of one element; 0 for everything that this version cannot store (invalid and reserved
+ * numbers).
+ */
 size_t tc_dtype_size(tc_dtype dtype);
 
 /** INVALID_ARGUMENT naming the dtype when tensors of it cannot exist in this version. */

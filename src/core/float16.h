@@ -108,8 +108,10 @@ static inline uint16_t tc_f64_to_16_(double value, unsigned exponent_bits)
     uint64_t rest = mantissa & (((uint64_t)1 << shift) - 1u);
     uint64_t middle = (uint64_t)1 << (shift - 1u);
     rounded += rest > middle || (rest == middle && (rounded & 1u));
-    /* The implicit bit, present unless subnormal, raises the exponent by the 1 that is taken off
-     * here. */
+    /*
+     * The implicit bit, present unless subnormal, raises the exponent by the 1 that is taken off
+     * here.
+     */
     return (uint16_t)(sign | (((uint32_t)(exponent - 1) << mantissa_bits) + (uint32_t)rounded));
 }
 

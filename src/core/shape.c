@@ -42,8 +42,10 @@ int64_t tc_shape_size(const tc_shape *shape)
 {
     if (!tc_shape_is_known(shape))
         return -1;
-    /* Zeros are left out of the product, so that neither its overflow nor that of strides depends
-     * on their place. */
+    /*
+     * Zeros are left out of the product, so that neither its overflow nor that of strides depends
+     * on their place.
+     */
     int64_t size = 1;
     bool empty = false;
     for (int32_t i = 0; i < shape->rank; i++) {

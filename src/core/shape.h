@@ -20,12 +20,16 @@ static inline bool tc_dim_is_known(tc_dim dim)
     return dim.size >= 0;
 }
 
-/** Same size and, where unknown, same name. Two anonymous dimensions are equal in this sense (the
- * text agrees). */
+/**
+ * Same size and, where unknown, same name. Two anonymous dimensions are equal in this sense (the
+ * text agrees).
+ */
 bool tc_dim_equal(tc_dim a, tc_dim b);
 
-/** True when the two dimensions have the same size in every run: known and equal, or unknown with
- * the same name. */
+/**
+ * True when the two dimensions have the same size in every run: known and equal, or unknown with
+ * the same name.
+ */
 bool tc_dim_same(tc_dim a, tc_dim b);
 
 /** True when rank and every dimension are known and valid. */
@@ -46,8 +50,10 @@ TC_MUST_USE tc_status tc_shape_valid(const tc_shape *shape);
  */
 bool tc_shape_broadcast(const tc_shape *a, const tc_shape *b, tc_shape *out);
 
-/** True when the two could be equal at run time: same rank, no two known sizes that differ, no name
- * with two sizes. */
+/**
+ * True when the two could be equal at run time: same rank, no two known sizes that differ, no name
+ * with two sizes.
+ */
 bool tc_shape_compatible(const tc_shape *a, const tc_shape *b);
 
 /** `axis` in 0..rank-1, where negative ones count from the end; -1 when it is out of range. */

@@ -55,8 +55,10 @@ tc_status tc_tensor_create(tc_dtype dtype, tc_shape shape, tc_tensor **out)
     size_t bytes;
     TC_TRY(tc_tensor_measure(dtype, &shape, &size, &bytes));
     size_t header = tc_align_up(sizeof(tc_tensor), TC_ALIGNMENT);
-    /* At least one element's room: empty tensors have a valid pointer too. Whole lines, for vectors
-     * past the end. */
+    /*
+     * At least one element's room: empty tensors have a valid pointer too. Whole lines, for vectors
+     * past the end.
+     */
     size_t room = tc_align_up(bytes ? bytes : 1, TC_ALIGNMENT);
     bool in_line = room <= TC_INLINE_BYTES;
     tc_tensor *tensor = tc_alloc_aligned(in_line ? header + room : sizeof *tensor, TC_ALIGNMENT);
@@ -122,8 +124,10 @@ static tc_status wrap(tc_dtype dtype, const tc_shape *shape, void *data,
     if (!tensor)
         return tc_fail_memory(sizeof *tensor, "a tensor");
     initialize(tensor, dtype, shape, size, bytes);
-    /* Of an empty tensor nothing is read through the pointer, which must only not be NULL: the
-     * header will do. */
+    /*
+     * Of an empty tensor nothing is read through the pointer, which must only not be NULL: the
+     * header will do.
+     */
     tensor->data = data ? data : tensor;
     tensor->deleter = deleter;
     tensor->context = context;
@@ -161,8 +165,10 @@ tc_tensor *tc_tensor_retain(tc_tensor *tensor)
 void tc_tensor_release(tc_tensor *tensor)
 {
     while (tensor) {
-        /* Release: what this holder wrote is seen by the deleter. Acquire: the deleter sees what
-         * all of them wrote. */
+        /*
+         * Release: what this holder wrote is seen by the deleter. Acquire: the deleter sees what
+         * all of them wrote.
+         */
         if (atomic_fetch_sub_explicit(&tensor->references, 1, memory_order_acq_rel) != 1)
             return;
         tc_tensor *base = tensor->base;
@@ -201,8 +207,10 @@ void *tc_tensor_data(const tc_tensor *tensor)
 
 bool tc_tensor_is_unique(const tc_tensor *tensor)
 {
-    /* A view is unique when nobody holds its base either: the base has then just the view's
-     * reference. */
+    /*
+     * A view is unique when nobody holds its base either: the base has then just the view's
+     * reference.
+     */
     return atomic_load_explicit(&((tc_tensor *)(uintptr_t)tensor)->references,
                                 memory_order_acquire) == 1 &&
            (!tensor->base || tc_tensor_is_unique(tensor->base));

@@ -35,8 +35,7 @@ struct tc_tensor {
 /** As tc_tensor_create, with all bits zero. */
 TC_MUST_USE tc_status tc_tensor_create_zero(tc_dtype dtype, tc_shape shape, tc_tensor **out);
 
-/** As tc_tensor_wrap for memory that nobody may write: such a tensor is never an output of a run.
- */
+/** As tc_tensor_wrap for memory that nobody may write: never give such a tensor as an output. */
 TC_MUST_USE tc_status tc_tensor_wrap_read_only(tc_dtype dtype, tc_shape shape, const void *data,
                                                void (*deleter)(void *context), void *context,
                                                tc_tensor **out);
@@ -49,8 +48,10 @@ TC_MUST_USE tc_status tc_tensor_wrap_read_only(tc_dtype dtype, tc_shape shape, c
 TC_MUST_USE tc_status tc_tensor_measure(tc_dtype dtype, const tc_shape *shape, int64_t *size,
                                         size_t *bytes);
 
-/** True when this is the only reference and the storage is shared with no view: then the holder may
- * write. */
+/**
+ * True when this is the only reference and the storage is shared with no view: then the holder may
+ * write.
+ */
 bool tc_tensor_is_unique(const tc_tensor *tensor);
 
 /** True when the storage must not be written. */

@@ -9,8 +9,10 @@
 #include "core/shape.h"
 #include "core/tensor.h"
 
-/* As NumPy by default: tensors above the threshold show this many elements at either end of each
- * dimension. */
+/*
+ * As NumPy by default: tensors above the threshold show this many elements at either end of each
+ * dimension.
+ */
 #define TC_PRINT_THRESHOLD 1000
 #define TC_PRINT_EDGE      3
 
@@ -63,8 +65,10 @@ static void append(tc_printer *printer, const char *text)
         tc_text_append(printer->text, "%s", text);
 }
 
-/* Between two entries: a comma in the innermost dimension, else as many new lines as brackets
- * close, and the indent. */
+/*
+ * Between two entries: a comma in the innermost dimension, else as many new lines as brackets
+ * close, and the indent.
+ */
 static void separate(tc_printer *printer, int32_t axis)
 {
     int32_t rank = printer->tensor->shape.rank;

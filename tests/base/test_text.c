@@ -46,8 +46,10 @@ static void test_text_json(void **state)
     check_json("a\"b\\c", "\"a\\\"b\\\\c\"");
     check_json("\n\t\r\x01\x1f\x7f", "\"\\n\\t\\r\\u0001\\u001f\\u007f\"");
     check_json("\u00e9\u20ac\U0001f600", "\"\u00e9\u20ac\U0001f600\"");
-    /* Malformed: a lone continuation, a cut character, an overlong one, a surrogate, beyond
-     * U+10FFFF. */
+    /*
+     * Malformed: a lone continuation, a cut character, an overlong one, a surrogate, beyond
+     * U+10FFFF.
+     */
     check_json("a\x80z", "\"a\\ufffdz\"");
     check_json("\xe2\x82", "\"\\ufffd\\ufffd\"");
     check_json("\xc0\xaf", "\"\\ufffd\\ufffd\"");

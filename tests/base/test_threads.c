@@ -131,8 +131,10 @@ static void sleep_ms(int milliseconds)
     nanosleep(&(struct timespec){milliseconds / 1000, milliseconds % 1000 * 1000000}, NULL);
 }
 
-/* Blocks that each wait for all the others to have begun: they finish only when every thread takes
- * part. */
+/*
+ * Blocks that each wait for all the others to have begun: they finish only when every thread takes
+ * part.
+ */
 typedef struct meeting {
     _Atomic int arrived;
     int expected;
