@@ -11,7 +11,6 @@ static const tc_port parameter_outputs[] = {{.name = "value", .dtypes = TC_DTYPE
 static const tc_attr_def parameter_attrs[] = {
     TC_DTYPE_ATTR,
     TC_SHAPE_ATTR,
-    {.name = "index", .type = TC_ATTR_INT, .doc = "which input of a call gives the value"},
 };
 
 const tc_op tc_op_parameter = {
