@@ -50,6 +50,21 @@ tc_graph *tc_function_begin(tc_graph *graph, const char *name)
     return body;
 }
 
+/* The spec of the parameter that will be number `index`. */
+#define TC_PARAMETER_SPEC(node_name, location, node_dtype, node_shape, index)                     \
+    {                                                                                             \
+        .op = "parameter", .name = (node_name), .at = (location),                                 \
+        TC_SPEC_ATTRS({"dtype", tc_attr_dtype(node_dtype)}, {"shape", tc_attr_shape(node_shape)}, \
+                      {"index", tc_attr_int((int64_t)(index))})                                   \
+    }
+
+static void number_parameter(const tc_graph *body, size_t position)
+{
+    const tc_attrs *attrs = &body->nodes.data[body->parameters.data[position]]->attrs;
+    tc_attr *values = (tc_attr *)attrs->values; /* the graph's own, read-only for others */
+    values[tc_op_attr_index(attrs->op, "index")].i = (int64_t)position;
+}
+
 static bool insert_parameter(tc_graph *body, tc_location at, int32_t node, size_t position)
 {
     if (!tc_vector_reserve(&body->parameters, body->parameters.count + 1)) {
@@ -61,24 +76,24 @@ static bool insert_parameter(tc_graph *body, tc_location at, int32_t node, size_
             (body->parameters.count - position) * sizeof *data);
     data[position] = node;
     body->parameters.count++;
+    for (size_t i = position + 1; i < body->parameters.count; i++)
+        number_parameter(body, i);
     return true;
 }
 
 tc_value tc_parameter_at(tc_location at, tc_graph *body, const char *name, tc_dtype dtype,
                          tc_shape shape)
 {
-    if (body && !body->function_name)
+    if (!body)
+        return TC_NO_VALUE;
+    if (!body->function_name)
         return tc_graph_fail_node(body, at, TC_INVALID_ARGUMENT, "parameter", name ? name : "",
                                   "only functions have parameters; use tc_placeholder");
-    tc_value value =
-        tc_node_build(body, &(const tc_node_spec){.op = "parameter",
-                                                  .name = name,
-                                                  .at = at,
-                                                  TC_SPEC_ATTRS({"dtype", tc_attr_dtype(dtype)},
-                                                                {"shape", tc_attr_shape(&shape)})});
     /* Captured values come last, whenever they are captured. */
-    if (tc_value_ok(value) &&
-        !insert_parameter(body, at, value.node, body->parameters.count - body->captures.count))
+    size_t position = body->parameters.count - body->captures.count;
+    const tc_node_spec spec = TC_PARAMETER_SPEC(name, at, dtype, &shape, position);
+    tc_value value = tc_node_build(body, &spec);
+    if (tc_value_ok(value) && !insert_parameter(body, at, value.node, position))
         return tc_invalid_value(body);
     return value;
 }
@@ -97,11 +112,9 @@ tc_edge tc_graph_capture(tc_graph *graph, tc_location at, tc_value value)
             return (tc_edge){capture->parameter, 0};
     }
     const tc_value_info *info = tc_edge_info(graph->parent, outer);
-    const tc_node_spec spec = {.op = "parameter",
-                               .name = graph->parent->nodes.data[outer.node]->name,
-                               .at = at,
-                               TC_SPEC_ATTRS({"dtype", tc_attr_dtype(info->dtype)},
-                                             {"shape", tc_attr_shape(&info->shape)})};
+    size_t position = graph->parameters.count;
+    const tc_node_spec spec = TC_PARAMETER_SPEC(graph->parent->nodes.data[outer.node]->name, at,
+                                                info->dtype, &info->shape, position);
     const tc_node *node = tc_graph_append(graph, &spec, NULL, 0);
     if (!node)
         return invalid;
@@ -110,7 +123,7 @@ tc_edge tc_graph_capture(tc_graph *graph, tc_location at, tc_value value)
         tc_graph_fail_memory(graph, at);
         return invalid;
     }
-    if (!insert_parameter(graph, at, node->index, graph->parameters.count))
+    if (!insert_parameter(graph, at, node->index, position))
         return invalid;
     return (tc_edge){node->index, 0};
 }
@@ -156,6 +169,13 @@ static const char *inputs_text(const tc_graph *body, char buffer[64])
 tc_value tc_call_at(tc_location at, tc_graph *graph, const char *function, const tc_value *inputs,
                     size_t count, const tc_call_options *options)
 {
+    return tc_call_in_stream(at, graph, function, inputs, count, options, 0);
+}
+
+tc_value tc_call_in_stream(tc_location at, tc_graph *graph, const char *function,
+                           const tc_value *inputs, size_t count, const tc_call_options *options,
+                           int64_t stream)
+{
     tc_call_options o = {0};
     if (options)
         memcpy(&o, options, options->struct_size < sizeof o ? options->struct_size : sizeof o);
@@ -197,7 +217,8 @@ tc_value tc_call_at(tc_location at, tc_graph *graph, const char *function, const
                    .inputs = all,
                    .n_inputs = body->parameters.count,
                    TC_SPEC_ATTRS({"function", tc_attr_function(name)},
-                                 {"gradient", tc_attr_string(o.gradient ? o.gradient : "")})});
+                                 {"gradient", tc_attr_string(o.gradient ? o.gradient : "")},
+                                 {"stream", tc_attr_int(stream)})});
     tc_free(all);
     return result;
 }

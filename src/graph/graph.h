@@ -138,6 +138,12 @@ tc_status tc_graph_infer(const tc_graph *graph, const tc_attrs *attrs, const tc_
                          int32_t n_inputs, tc_arena *arena, tc_value_info **outputs,
                          int32_t *n_outputs, char message[TC_INFER_MESSAGE_SIZE]);
 
+/** tc_call_at drawing the random numbers of another call: `stream` is its attribute, 0 one of its
+ * own. */
+tc_value tc_call_in_stream(tc_location at, tc_graph *graph, const char *function,
+                           const tc_value *inputs, size_t count, const tc_call_options *options,
+                           int64_t stream);
+
 /** The attribute naming the function that a call-like operator runs, NULL for other operators. */
 const tc_attr *tc_node_function(const tc_attrs *attrs);
 
