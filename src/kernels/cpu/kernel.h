@@ -58,6 +58,22 @@
 #define TC_TAG_bool        TC_BOOL
 #define TC_TAG__Bool       TC_BOOL /* what stdbool.h makes of bool */
 
+/** float from f32; 16-bit floats are their bits. */
+#define TC_TYPE(tag) TC_PASTE(TC_TYPE_, tag)
+#define TC_TYPE_f32  float
+#define TC_TYPE_f64  double
+#define TC_TYPE_f16  uint16_t
+#define TC_TYPE_bf16 uint16_t
+#define TC_TYPE_i8   int8_t
+#define TC_TYPE_i16  int16_t
+#define TC_TYPE_i32  int32_t
+#define TC_TYPE_i64  int64_t
+#define TC_TYPE_u8   uint8_t
+#define TC_TYPE_u16  uint16_t
+#define TC_TYPE_u32  uint32_t
+#define TC_TYPE_u64  uint64_t
+#define TC_TYPE_bool uint8_t
+
 /** Exports `array` as the table of `family`; the name goes into kernels.def. */
 #define TC_KERNEL_TABLE(family, array)                                       \
     extern const tc_kernel_table TC_ISA_NAME(TC_PASTE(tc_kernels_, family)); \

@@ -43,6 +43,7 @@ typedef int64_t tc_i64v __attribute__((vector_size(TC_VECTOR_BYTES)));
 /** For loops whose iterations touch different elements, also where the result overwrites an
  * operand. */
 #if defined(__clang__)
+#pragma clang diagnostic ignored "-Wpass-failed" /* a loop that stays scalar is no mistake */
 #define TC_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
 #else
 #define TC_INDEPENDENT _Pragma("GCC ivdep")
