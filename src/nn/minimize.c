@@ -1,0 +1,127 @@
+/* From a loss to a training step: what to train, gradients, clipping. */
+#include <tensorc/gradients.h>
+#include <tensorc/ops.h>
+#include <tensorc/optimizers.h>
+
+#include <stdlib.h>
+
+#include "options.h"
+
+/* Marks every node that `value` depends on, walking back from it. Inputs come before their node. */
+static void mark_ancestors(const tc_graph *graph, int32_t last, bool *needed)
+{
+    needed[last] = true;
+    for (int32_t i = last; i >= 0; i--) {
+        if (!needed[i])
+            continue;
+        tc_value node = tc_graph_node(graph, i);
+        for (int32_t j = 0; j < tc_node_input_count(node); j++) {
+            tc_value input = tc_node_input(node, j);
+            if (tc_value_ok(input))
+                needed[input.node] = true;
+        }
+    }
+}
+
+static bool is_trainable(tc_value node)
+{
+    char text[8];
+    return strcmp(tc_value_op(node), "variable") == 0 &&
+           tc_node_attr_text(node, "trainable", text, sizeof text) > 0 && strcmp(text, "true") == 0;
+}
+
+/* The trainable variables among the ancestors of `loss`, in the order they were built; the caller
+ * frees them. */
+static tc_value *collect(tc_value loss, size_t *count)
+{
+    size_t nodes = (size_t)loss.node + 1;
+    bool *needed = calloc(nodes, sizeof *needed);
+    tc_value *variables = malloc(nodes * sizeof *variables);
+    *count = 0;
+    if (needed && variables) {
+        mark_ancestors(loss.graph, loss.node, needed);
+        for (int32_t i = 0; i <= loss.node; i++)
+            if (needed[i] && is_trainable(tc_graph_node(loss.graph, i)))
+                variables[(*count)++] = tc_graph_node(loss.graph, i);
+    } else {
+        free(variables);
+        variables = NULL;
+    }
+    free(needed);
+    return variables;
+}
+
+tc_value tc_clip_by_global_norm_at(tc_location at, const tc_value *gradients, size_t count,
+                                   double max_norm, tc_value *clipped)
+{
+    if (count == 0 || !gradients || !clipped)
+        return tc_no_value();
+    tc_graph *graph = gradients[0].graph;
+    if (!(max_norm > 0))
+        return tc_graph_fail(graph, at, TC_INVALID_ARGUMENT,
+                             "clip_by_global_norm: max_norm is %g, but must be positive", max_norm);
+    tc_scope_push(graph, "clip");
+    tc_value sum = tc_no_value();
+    for (size_t i = 0; i < count; i++) {
+        tc_value part =
+            tc_reduce_sum_at(TC_WITHIN(at), tc_square_at(TC_WITHIN(at), gradients[i]), NULL);
+        sum = i == 0 ? part : tc_add_at(TC_WITHIN(at), sum, part);
+    }
+    tc_value norm = tc_sqrt_at(TC_WITHIN(at), sum);
+    tc_value limit = tc_constant_scalar_at(TC_WITHIN(at), graph, tc_value_dtype(norm), max_norm);
+    /* max_norm / max(norm, max_norm) is at most 1 and safe for a norm of 0. */
+    tc_value scale = tc_div_at(TC_WITHIN(at), limit, tc_maximum_at(TC_WITHIN(at), norm, limit));
+    for (size_t i = 0; i < count; i++)
+        clipped[i] = tc_mul_at(TC_WITHIN(at), gradients[i], scale);
+    tc_scope_pop(graph);
+    return norm;
+}
+
+static tc_value train(tc_location at, tc_optimizer optimizer, tc_value loss,
+                      const tc_value *variables, size_t count, double clip_global_norm)
+{
+    tc_value *gradients = malloc((count ? count : 1) * sizeof *gradients);
+    if (!gradients)
+        return tc_graph_fail(loss.graph, at, TC_RESOURCE_EXHAUSTED,
+                             "out of memory for the gradients of %zu variables", count);
+    tc_value step = {loss.graph, -1, 0};
+    if (tc_gradients_at(TC_WITHIN(at), &loss, 1, variables, count, gradients, NULL) == TC_OK) {
+        if (clip_global_norm != 0)
+            tc_clip_by_global_norm_at(at, gradients, count, clip_global_norm, gradients);
+        step = tc_apply_gradients_at(at, optimizer, variables, gradients, count);
+    }
+    free(gradients);
+    return step;
+}
+
+tc_value tc_minimize_at(tc_location at, tc_optimizer optimizer, tc_value loss,
+                        const tc_minimize_options *options)
+{
+    TC_OPTIONS(tc_minimize_options, o, options);
+    if (!tc_value_ok(loss) || !optimizer.graph)
+        return (tc_value){loss.graph ? loss.graph : optimizer.graph, -1, 0};
+    if (loss.graph != optimizer.graph)
+        return tc_graph_fail(optimizer.graph, at, TC_INVALID_ARGUMENT,
+                             "minimize: the loss belongs to another graph than the optimizer");
+    size_t count = o.n_variables;
+    tc_value *collected = NULL;
+    if (!o.variables) {
+        collected = collect(loss, &count);
+        if (!collected)
+            return tc_graph_fail(loss.graph, at, TC_RESOURCE_EXHAUSTED,
+                                 "out of memory to collect the variables of the loss");
+    }
+    tc_value step;
+    if (count == 0) {
+        step = tc_graph_fail(loss.graph, at, TC_INVALID_ARGUMENT,
+                             "minimize: the loss '%s' depends on no trainable variable",
+                             tc_value_name(loss));
+    } else {
+        tc_scope_push(loss.graph, tc_name_or(o.name, "minimize"));
+        step = train(at, optimizer, loss, collected ? collected : o.variables, count,
+                     o.clip_global_norm);
+        tc_scope_pop(loss.graph);
+    }
+    free(collected);
+    return step;
+}
