@@ -45,7 +45,7 @@ typedef enum tc_reduction {
 
 typedef struct tc_softmax_cross_entropy_options {
     size_t struct_size;
-    const char *name;             /**< of the node; default "softmax_cross_entropy" */
+    const char *name;             /**< of the node of the result; default: its operator's name */
     tc_reduction reduction;       /**< default TC_REDUCTION_MEAN */
     tc_optional_int ignore_index; /**< class ids only: examples of this label have loss and gradient
                                      0; default none */
