@@ -113,6 +113,12 @@ typedef struct tc_allocator {
  */
 TC_API void tc_allocator_set(const tc_allocator *allocator);
 
+/** `size` bytes from that allocator, aligned to 64; NULL when exhausted. Size 0 gives a pointer
+ * too. Thread-safe. */
+TC_API void *tc_memory_allocate(size_t size);
+/** Frees what tc_memory_allocate gave. NULL is allowed. Thread-safe. */
+TC_API void tc_memory_free(void *memory);
+
 #ifdef __cplusplus
 }
 #endif

@@ -119,3 +119,13 @@ bool tc_vector_reserve_bytes(void **data, size_t *capacity, size_t count, size_t
     *capacity = wanted;
     return true;
 }
+
+void *tc_memory_allocate(size_t size)
+{
+    return tc_alloc_aligned(size ? size : 1, TC_ALIGNMENT);
+}
+
+void tc_memory_free(void *memory)
+{
+    tc_free(memory);
+}

@@ -5,7 +5,6 @@
  */
 #include <pthread.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <tensorc/data.h>
@@ -13,6 +12,8 @@
 #include "convert.h"
 #include "fail.h"
 #include "shuffle.h"
+
+#define MAX_PREFETCH 4096
 
 typedef struct slot {
     tc_tensor **whole;   /* a full batch of each column */
@@ -46,6 +47,17 @@ struct tc_batches {
     int32_t give_slot;
     bool held; /* the slot before give_slot is with the caller */
 };
+
+/* `count` zeroed elements, NULL when memory is exhausted. */
+static void *allocate(size_t count, size_t size)
+{
+    if (count > SIZE_MAX / size)
+        return NULL;
+    void *memory = tc_memory_allocate(count * size);
+    if (memory)
+        memset(memory, 0, count * size);
+    return memory;
+}
 
 static int64_t rows_of(const tc_batches *b, int64_t batch)
 {
@@ -140,7 +152,7 @@ static tc_status read_column(const tc_column *from, size_t i, tc_column *to, int
 /* One tensor [rows, ...] per column. */
 static tc_status create_tensors(const tc_batches *b, int64_t rows, tc_tensor ***out)
 {
-    tc_tensor **tensors = calloc(b->n_columns, sizeof *tensors);
+    tc_tensor **tensors = allocate(b->n_columns, sizeof *tensors);
     if (!tensors)
         return tc_data_fail(TC_RESOURCE_EXHAUSTED, "batches: out of memory");
     *out = tensors;
@@ -156,13 +168,13 @@ static void release_tensors(const tc_batches *b, tc_tensor **tensors)
 {
     for (size_t c = 0; tensors && c < b->n_columns; c++)
         tc_tensor_release(tensors[c]);
-    free(tensors);
+    tc_memory_free(tensors);
 }
 
 static tc_status create_slots(tc_batches *b)
 {
     int64_t last = rows_of(b, b->per_epoch - 1);
-    b->slots = calloc((size_t)b->n_slots, sizeof *b->slots);
+    b->slots = allocate((size_t)b->n_slots, sizeof *b->slots);
     if (!b->slots)
         return tc_data_fail(TC_RESOURCE_EXHAUSTED, "batches: out of memory");
     for (int32_t i = 0; i < b->n_slots; i++) {
@@ -173,7 +185,7 @@ static tc_status create_slots(tc_batches *b)
     if (!b->shuffle)
         return TC_OK;
     b->order_epoch = -1;
-    b->order = malloc((size_t)b->rows * sizeof *b->order);
+    b->order = allocate((size_t)b->rows, sizeof *b->order);
     return b->order ? TC_OK : tc_data_fail(TC_RESOURCE_EXHAUSTED, "batches: out of memory");
 }
 
@@ -192,7 +204,7 @@ static tc_status start_thread(tc_batches *b)
 static tc_status set_up(tc_batches *b, const tc_column *columns, size_t count,
                         const tc_batches_options *o)
 {
-    b->columns = calloc(count, sizeof *b->columns);
+    b->columns = allocate(count, sizeof *b->columns);
     if (!b->columns)
         return tc_data_fail(TC_RESOURCE_EXHAUSTED, "batches: out of memory");
     for (size_t i = 0; i < count; i++) {
@@ -203,9 +215,12 @@ static tc_status set_up(tc_batches *b, const tc_column *columns, size_t count,
     b->n_slots = (o->prefetch ? o->prefetch : 4) + 1; /* one more is with the caller */
     b->seed = o->seed;
     b->shuffle = !o->no_shuffle;
-    if (b->batch_size < 1 || b->n_slots < 2)
+    if (b->batch_size < 1 || o->prefetch < 0 || o->prefetch > MAX_PREFETCH)
         return tc_data_fail(TC_INVALID_ARGUMENT,
-                            "batches: batch_size and prefetch must be positive");
+                            "batches: batch_size must be positive and prefetch from 0 to %d",
+                            MAX_PREFETCH);
+    if (o->keep_partial && b->batch_size > b->rows && b->rows > 0)
+        b->batch_size = b->rows;
     b->per_epoch = b->rows / b->batch_size;
     if (o->keep_partial && b->rows % b->batch_size != 0)
         b->per_epoch++;
@@ -228,7 +243,7 @@ tc_status tc_batches_create(const tc_column *columns, size_t count,
     tc_batches_options o = {0};
     if (options)
         memcpy(&o, options, options->struct_size < sizeof o ? options->struct_size : sizeof o);
-    tc_batches *b = calloc(1, sizeof *b);
+    tc_batches *b = allocate(1, sizeof *b);
     if (!b)
         return tc_data_fail(TC_RESOURCE_EXHAUSTED, "batches: out of memory");
     pthread_mutex_init(&b->lock, NULL);
@@ -261,10 +276,10 @@ void tc_batches_destroy(tc_batches *b)
         tc_tensor_release(b->columns[c].data);
     pthread_mutex_destroy(&b->lock);
     pthread_cond_destroy(&b->changed);
-    free(b->slots);
-    free(b->columns);
-    free(b->order);
-    free(b);
+    tc_memory_free(b->slots);
+    tc_memory_free(b->columns);
+    tc_memory_free(b->order);
+    tc_memory_free(b);
 }
 
 /*

@@ -1,7 +1,6 @@
 /* The IDX format: two zero bytes, a type, the rank, big-endian u32 dimensions, big-endian elements.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <zlib.h>
@@ -103,12 +102,12 @@ static tc_status read_elements(reader *r, size_t bytes, char **out)
 {
     size_t capacity = bytes < (1u << 20) ? bytes : 1u << 20;
     size_t done = 0;
-    char *data = malloc(capacity ? capacity : 1);
+    char *data = tc_memory_allocate(capacity);
     *out = NULL;
     while (data) {
         tc_status status = read_bytes(r, data + done, capacity - done, "the elements");
         if (status != TC_OK) {
-            free(data);
+            tc_memory_free(data);
             return status;
         }
         done = capacity;
@@ -117,9 +116,10 @@ static tc_status read_elements(reader *r, size_t bytes, char **out)
             return TC_OK;
         }
         capacity = capacity > bytes / 2 ? bytes : 2 * capacity;
-        char *more = realloc(data, capacity);
-        if (!more)
-            free(data);
+        char *more = tc_memory_allocate(capacity);
+        if (more)
+            memcpy(more, data, done);
+        tc_memory_free(data);
         data = more;
     }
     return tc_data_fail(TC_RESOURCE_EXHAUSTED, "'%s': out of memory for %zu bytes of elements",
@@ -156,15 +156,15 @@ static tc_status read_tensor(reader *r, tc_tensor **out)
     TC_TRY(read_elements(r, bytes, &data));
     char extra;
     if (gzread(r->file, &extra, 1) > 0) {
-        free(data);
+        tc_memory_free(data);
         return tc_data_fail(TC_DATA_LOSS,
                             "'%s': the file goes on at offset %lld, after the last element",
                             r->path, (long long)r->offset);
     }
     order_bytes(data, bytes, element);
-    tc_status status = tc_tensor_wrap(dtype, shape, data, free, data, out);
+    tc_status status = tc_tensor_wrap(dtype, shape, data, tc_memory_free, data, out);
     if (status != TC_OK)
-        free(data);
+        tc_memory_free(data);
     return status;
 }
 

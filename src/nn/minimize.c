@@ -3,8 +3,6 @@
 #include <tensorc/ops.h>
 #include <tensorc/optimizers.h>
 
-#include <stdlib.h>
-
 #include "options.h"
 
 /* Marks every node that `value` depends on, walking back from it. Inputs come before their node. */
@@ -35,19 +33,20 @@ static bool is_trainable(tc_value node)
 static tc_value *collect(tc_value loss, size_t *count)
 {
     size_t nodes = (size_t)loss.node + 1;
-    bool *needed = calloc(nodes, sizeof *needed);
-    tc_value *variables = malloc(nodes * sizeof *variables);
+    bool *needed = tc_memory_allocate(nodes * sizeof *needed);
+    tc_value *variables = tc_memory_allocate(nodes * sizeof *variables);
     *count = 0;
     if (needed && variables) {
+        memset(needed, 0, nodes * sizeof *needed);
         mark_ancestors(loss.graph, loss.node, needed);
         for (int32_t i = 0; i <= loss.node; i++)
             if (needed[i] && is_trainable(tc_graph_node(loss.graph, i)))
                 variables[(*count)++] = tc_graph_node(loss.graph, i);
     } else {
-        free(variables);
+        tc_memory_free(variables);
         variables = NULL;
     }
-    free(needed);
+    tc_memory_free(needed);
     return variables;
 }
 
@@ -80,7 +79,7 @@ tc_value tc_clip_by_global_norm_at(tc_location at, const tc_value *gradients, si
 static tc_value train(tc_location at, tc_optimizer optimizer, tc_value loss,
                       const tc_value *variables, size_t count, double clip_global_norm)
 {
-    tc_value *gradients = malloc((count ? count : 1) * sizeof *gradients);
+    tc_value *gradients = tc_memory_allocate((count ? count : 1) * sizeof *gradients);
     if (!gradients)
         return tc_graph_fail(loss.graph, at, TC_RESOURCE_EXHAUSTED,
                              "out of memory for the gradients of %zu variables", count);
@@ -90,7 +89,7 @@ static tc_value train(tc_location at, tc_optimizer optimizer, tc_value loss,
             tc_clip_by_global_norm_at(at, gradients, count, clip_global_norm, gradients);
         step = tc_apply_gradients_at(at, optimizer, variables, gradients, count);
     }
-    free(gradients);
+    tc_memory_free(gradients);
     return step;
 }
 
@@ -122,6 +121,6 @@ tc_value tc_minimize_at(tc_location at, tc_optimizer optimizer, tc_value loss,
                      o.clip_global_norm);
         tc_scope_pop(loss.graph);
     }
-    free(collected);
+    tc_memory_free(collected);
     return step;
 }

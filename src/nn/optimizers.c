@@ -3,7 +3,6 @@
 #include <tensorc/optimizers.h>
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "options.h"
 
@@ -103,7 +102,7 @@ static tc_value slot(tc_location at, const char *optimizer, const char *kind, tc
     tc_variable_options fixed = {.struct_size = sizeof fixed, .not_trainable = true};
     const char *path = tc_value_name(variable);
     size_t size = strlen(optimizer) + strlen(kind) + strlen(path) + 3;
-    char *name = malloc(size);
+    char *name = tc_memory_allocate(size);
     if (!name)
         return tc_graph_fail(variable.graph, at, TC_RESOURCE_EXHAUSTED,
                              "out of memory for the name of an optimizer slot");
@@ -111,7 +110,7 @@ static tc_value slot(tc_location at, const char *optimizer, const char *kind, tc
     tc_value zero = tc_zeros_at(TC_WITHIN(at), variable.graph, tc_value_dtype(variable),
                                 tc_value_shape(variable));
     tc_value result = tc_variable_at(TC_WITHIN(at), variable.graph, name, zero, &fixed);
-    free(name);
+    tc_memory_free(name);
     return result;
 }
 
@@ -164,7 +163,7 @@ tc_value tc_apply_gradients_at(tc_location at, tc_optimizer optimizer, const tc_
 {
     tc_graph *graph = optimizer.graph;
     int32_t nodes = tc_graph_node_count(graph);
-    tc_value *group = malloc((count + (size_t)nodes + 1) * sizeof *group);
+    tc_value *group = tc_memory_allocate((count + (size_t)nodes + 1) * sizeof *group);
     if (!group)
         return tc_graph_fail(graph, at, TC_RESOURCE_EXHAUSTED,
                              "out of memory for a training step of %zu variables", count);
@@ -180,6 +179,6 @@ tc_value tc_apply_gradients_at(tc_location at, tc_optimizer optimizer, const tc_
     for (size_t i = 0; i < count; i++)
         group[members++] = update(at, &optimizer, name, variables[i], gradients[i], updates);
     tc_value step = tc_group_at(TC_WITHIN(at), graph, group, members);
-    free(group);
+    tc_memory_free(group);
     return step;
 }
