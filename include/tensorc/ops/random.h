@@ -64,7 +64,7 @@ typedef tc_random_normal_options tc_random_truncated_normal_options;
 /**
  * Normal (Gaussian) numbers, `dtype` float, `shape` known. The inverse of the distribution function
  * by algorithm AS 241 (Wichura 1988) turns one uniform number into one normal number: relative
- * error below 5e-7 for f32 and 2e-15 for f64; at most 6.4 (f32) or 9.1 (f64) deviations from the
+ * error below 5e-7 for f32 and 2e-15 for f64; at most 6.4 (f32) or 9.2 (f64) deviations from the
  * mean.
  */
 TC_API tc_value tc_random_normal_at(tc_location at, tc_graph *graph, tc_dtype dtype, tc_shape shape,
