@@ -190,16 +190,20 @@ bool tc_gemm_plan(tc_gemm *g, int threads)
     size_t size = compute_size(g), parts[3];
     scratch_sizes(g, parts);
     g->worker_bytes = parts[0] + parts[1] + parts[2];
-    g->packed_bytes = 0;
-    bool ahead = g->mode == MODE_SHARED || (g->mode == MODE_LOCAL && g->items == 1);
-    if (ahead &&
-        (!tc_mul_size((size_t)round_up(g->n, panel_width(g)), (size_t)g->k, &g->packed_bytes) ||
-         !tc_mul_size(g->packed_bytes, size, &g->packed_bytes)))
-        return false;
-    if (!tc_mul_size(g->worker_bytes, (size_t)(threads > 0 ? threads : 1), &g->workspace_bytes))
-        return false;
-    return g->mode != MODE_SHARED ||
-           tc_add_size(g->workspace_bytes, tc_align_up(g->packed_bytes, 64), &g->workspace_bytes);
+    g->packed_bytes = g->shared_bytes = 0;
+    if (g->mode == MODE_SHARED || g->mode == MODE_LOCAL) {
+        size_t all;
+        if (!tc_mul_size((size_t)round_up(g->n, panel_width(g)), (size_t)g->k, &all) ||
+            !tc_mul_size(all, size, &all) || all > SIZE_MAX - 64)
+            return false;
+        bool one_b = true;
+        for (int i = 0; i < g->batch_rank; i++)
+            one_b = one_b && (g->batch_b[i] == 0 || g->batch_dims[i] == 1);
+        g->packed_bytes = one_b ? all : 0;
+        g->shared_bytes = g->mode == MODE_SHARED ? tc_align_up(all, 64) : 0;
+    }
+    return tc_mul_size(g->worker_bytes, (size_t)(threads > 0 ? threads : 1), &g->workspace_bytes) &&
+           tc_add_size(g->workspace_bytes, g->shared_bytes, &g->workspace_bytes);
 }
 
 /* Address of element `index` of an array of the dtype of `g`. */
@@ -399,12 +403,14 @@ void tc_gemm_run(const tc_gemm *g, const void *a, const void *b, const void *pac
     int64_t tiles = g->items ? ceil_div(g->m, g->row_tile) * ceil_div(g->n, g->column_tile) : 0;
     if (g->mode == MODE_SHARED) {
         w.panels = workspace;
-        w.scratch = (char *)workspace + tc_align_up(g->packed_bytes, 64);
+        w.scratch = (char *)workspace + g->shared_bytes;
     }
     for (int64_t item = 0; item < g->items; item++) {
         job one = item_of(&w, item);
         if (g->mode == MODE_SHARED && !packed) {
-            tc_gemm_pack(g, one.b, w.panels, pool);
+            /* A B that all items share is packed for the first one. */
+            if (item == 0 || !g->packed_bytes)
+                tc_gemm_pack(g, one.b, w.panels, pool);
             one.packed = w.panels;
         }
         tc_parallel_for(pool, tiles, 1, tile_block, &one);

@@ -44,7 +44,9 @@ typedef struct tc_gemm {
     int64_t items_per_job;
     bool copy_a;
     size_t worker_bytes; /* scratch of one worker */
-    size_t packed_bytes; /* of all of B in panels; 0 where B need not be packed ahead */
+    size_t packed_bytes; /* of B in panels, when it can be packed ahead (all items share one B); 0:
+                            it cannot or need not */
+    size_t shared_bytes; /* of the workspace: B in panels, written by every run */
     size_t workspace_bytes;
 } tc_gemm;
 
