@@ -81,6 +81,8 @@ typedef struct tc_plan {
     int32_t n_packs;
     tc_value_info *outputs; /* dtype and shape of each fetch */
     size_t arena_bytes;     /* peak of intermediate results and workspaces */
+    size_t live_bytes; /* of those, alive at the fullest step: what no placement could go below */
+    int32_t peak_step; /* that step, -1 without intermediate results */
     size_t copied_bytes;
     tc_arena arena;
 } tc_plan;

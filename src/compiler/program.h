@@ -37,10 +37,12 @@ typedef struct tc_pass_report {
 typedef struct tc_program {
     atomic_int references;
     tc_graph *graph;  /* optimized, calls inlined, pruned; owned */
+    tc_graph *source; /* retained: names, attribute values and annotations of `graph` lie in it */
     tc_edge *feeds;   /* in `graph`; node -1 for a feed that nothing needs */
     tc_edge *fetches; /* in `graph` */
     int32_t *targets; /* nodes of `graph` */
     int32_t *devices; /* per node of `graph`: index of tc_target's devices */
+    bool *updated; /* per node of `graph`: a variable that some write of the source graph updates */
     int32_t n_feeds;
     int32_t n_fetches;
     int32_t n_targets;

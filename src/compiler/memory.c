@@ -1,0 +1,261 @@
+#include "compiler/memory.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/status.h"
+
+/* A set of aliased blocks, which is placed as one. */
+typedef struct group {
+    size_t bytes; /* rounded up to the alignment */
+    size_t offset;
+    int32_t first, last;
+    int32_t rank; /* among all groups by first step: the leaf of the tree */
+} group;
+
+/* A group that is in the way of the one being placed. */
+typedef struct span {
+    size_t begin, end;
+} span;
+
+typedef struct planner {
+    group *groups;
+    int32_t count;
+    int32_t *by_first; /* groups in order of their first step */
+    int32_t *order;    /* in which groups are placed */
+    /*
+     * Tree over by_first: the largest last step of the placed groups below a node, -1 for none. It
+     * finds the k placed groups alive in some range of steps in about O(k + log count).
+     */
+    int32_t *tree;
+    int32_t leaves; /* a power of two */
+    span *spans;
+    int32_t n_spans;
+} planner;
+
+static int compare_first(const void *a, const void *b, void *context)
+{
+    const group *groups = context;
+    int32_t i = *(const int32_t *)a, j = *(const int32_t *)b;
+    if (groups[i].first != groups[j].first)
+        return groups[i].first < groups[j].first ? -1 : 1;
+    return i < j ? -1 : i > j;
+}
+
+static int compare_size(const void *a, const void *b, void *context)
+{
+    const group *groups = context;
+    const group *x = &groups[*(const int32_t *)a], *y = &groups[*(const int32_t *)b];
+    if (x->bytes != y->bytes)
+        return x->bytes > y->bytes ? -1 : 1;
+    return x->rank < y->rank ? -1 : x->rank > y->rank;
+}
+
+/* Long-lived groups first: they split the space least when they lie at its bottom. */
+static int compare_duration(const void *a, const void *b, void *context)
+{
+    const group *groups = context;
+    const group *x = &groups[*(const int32_t *)a], *y = &groups[*(const int32_t *)b];
+    int64_t p = (int64_t)x->last - x->first, q = (int64_t)y->last - y->first;
+    if (p != q)
+        return p > q ? -1 : 1;
+    return compare_size(a, b, context);
+}
+
+static int compare_span(const void *a, const void *b)
+{
+    const span *x = a, *y = b;
+    if (x->begin != y->begin)
+        return x->begin < y->begin ? -1 : 1;
+    return x->end < y->end ? -1 : x->end > y->end;
+}
+
+static void place_in_tree(planner *p, const group *g)
+{
+    for (int32_t node = p->leaves + g->rank; node >= 1 && p->tree[node] < g->last; node /= 2)
+        p->tree[node] = g->last;
+}
+
+static void collect(planner *p, int32_t node, int32_t begin, int32_t size, int32_t first,
+                    int32_t last)
+{
+    if (begin >= p->count || p->tree[node] < first || p->groups[p->by_first[begin]].first > last)
+        return;
+    if (size == 1) {
+        const group *g = &p->groups[p->by_first[begin]];
+        p->spans[p->n_spans++] = (span){g->offset, g->offset + g->bytes};
+        return;
+    }
+    collect(p, node * 2, begin, size / 2, first, last);
+    collect(p, node * 2 + 1, begin + size / 2, size / 2, first, last);
+}
+
+/* The smallest gap that holds the group, else the end of what is in the way. */
+static bool place(planner *p, group *g)
+{
+    p->n_spans = 0;
+    collect(p, 1, 0, p->leaves, g->first, g->last);
+    qsort(p->spans, (size_t)p->n_spans, sizeof *p->spans, compare_span);
+    size_t end = 0, best = SIZE_MAX, at = 0;
+    for (int32_t i = 0; i < p->n_spans; i++) {
+        if (p->spans[i].begin > end) {
+            size_t gap = p->spans[i].begin - end;
+            if (gap >= g->bytes && gap < best) {
+                best = gap;
+                at = end;
+            }
+        }
+        if (p->spans[i].end > end)
+            end = p->spans[i].end;
+    }
+    g->offset = best == SIZE_MAX ? end : at;
+    size_t top;
+    return tc_add_size(g->offset, g->bytes, &top);
+}
+
+static bool place_all(planner *p, int (*compare)(const void *, const void *, void *), size_t *total)
+{
+    for (int32_t i = 0; i < p->count; i++)
+        p->order[i] = i;
+    qsort_r(p->order, (size_t)p->count, sizeof *p->order, compare, p->groups);
+    memset(p->tree, 0xff, sizeof *p->tree * (size_t)p->leaves * 2);
+    *total = 0;
+    for (int32_t i = 0; i < p->count; i++) {
+        group *g = &p->groups[p->order[i]];
+        if (!place(p, g))
+            return false;
+        place_in_tree(p, g);
+        if (g->offset + g->bytes > *total)
+            *total = g->offset + g->bytes;
+    }
+    return true;
+}
+
+/* Bytes alive at the fullest step: no placement needs less. Saturates. */
+static size_t live_bound(planner *p)
+{
+    /* Groups by their last step, with the bytes in place of the end. */
+    for (int32_t i = 0; i < p->count; i++)
+        p->spans[i] = (span){(size_t)p->groups[i].last, p->groups[i].bytes};
+    qsort(p->spans, (size_t)p->count, sizeof *p->spans, compare_span);
+    size_t live = 0, most = 0;
+    int32_t ended = 0;
+    for (int32_t i = 0; i < p->count; i++) {
+        const group *g = &p->groups[p->by_first[i]];
+        while (ended < p->count && p->spans[ended].begin < (size_t)g->first)
+            live -= p->spans[ended++].end;
+        if (!tc_add_size(live, g->bytes, &live))
+            return SIZE_MAX;
+        if (live > most)
+            most = live;
+    }
+    return most;
+}
+
+static tc_status plan_groups(planner *p, size_t *total)
+{
+    for (int32_t i = 0; i < p->count; i++)
+        p->by_first[i] = i;
+    qsort_r(p->by_first, (size_t)p->count, sizeof *p->by_first, compare_first, p->groups);
+    for (int32_t i = 0; i < p->count; i++)
+        p->groups[p->by_first[i]].rank = i;
+    size_t bound = live_bound(p), other;
+    if (!place_all(p, compare_size, total))
+        return tc_fail(TC_RESOURCE_EXHAUSTED,
+                       "intermediate results do not fit in the address space");
+    if (*total == bound)
+        return TC_OK;
+    /* A second order, kept where it is better. Offsets are a function of the order, so that placing
+     * again restores. */
+    if (place_all(p, compare_duration, &other) && other < *total) {
+        *total = other;
+        return TC_OK;
+    }
+    (void)place_all(p, compare_size, total);
+    return TC_OK;
+}
+
+static int32_t root_of(const tc_lifetime *blocks, int32_t count, int32_t index)
+{
+    for (int32_t steps = 0; steps <= count; steps++) {
+        int32_t alias = blocks[index].alias;
+        if (alias < 0)
+            return index;
+        if (alias >= count)
+            return -1;
+        index = alias;
+    }
+    return -1;
+}
+
+/* Makes the groups; slot[i] is the group of root block i, -1 for other blocks and empty groups. */
+static tc_status make_groups(planner *p, const tc_lifetime *blocks, int32_t count, int32_t *root,
+                             int32_t *slot)
+{
+    for (int32_t i = 0; i < count; i++) {
+        const tc_lifetime *b = &blocks[i];
+        root[i] = root_of(blocks, count, i);
+        if (root[i] < 0 || b->first < 0 || b->last < b->first)
+            return tc_fail(TC_INTERNAL,
+                           "memory plan: block %d has the lifetime %d..%d and alias %d", (int)i,
+                           (int)b->first, (int)b->last, (int)b->alias);
+        slot[i] = -1;
+    }
+    for (int32_t i = 0; i < count; i++) {
+        const tc_lifetime *b = &blocks[i];
+        if (b->bytes > SIZE_MAX - TC_ALIGNMENT)
+            return tc_fail(TC_RESOURCE_EXHAUSTED,
+                           "an intermediate result of %zu bytes does not fit in the address space",
+                           b->bytes);
+        size_t bytes = tc_align_up(b->bytes, TC_ALIGNMENT);
+        int32_t r = root[i];
+        if (bytes == 0)
+            continue;
+        if (slot[r] < 0) {
+            slot[r] = p->count;
+            p->groups[p->count++] = (group){bytes, 0, b->first, b->last, 0};
+            continue;
+        }
+        group *g = &p->groups[slot[r]];
+        if (bytes > g->bytes)
+            g->bytes = bytes;
+        if (b->first < g->first)
+            g->first = b->first;
+        if (b->last > g->last)
+            g->last = b->last;
+    }
+    return TC_OK;
+}
+
+tc_status tc_memory_plan(tc_lifetime *blocks, int32_t count, size_t *total)
+{
+    *total = 0;
+    if (count <= 0)
+        return TC_OK;
+    size_t n = (size_t)count;
+    planner p = {.leaves = 1};
+    while (p.leaves < count)
+        p.leaves *= 2;
+    /* One allocation for all scratch: two arrays of wide elements, then five of int32_t. */
+    size_t ints = n * 4 + (size_t)p.leaves * 2;
+    size_t bytes = n * (sizeof(group) + sizeof(span)) + ints * sizeof(int32_t);
+    char *scratch = tc_alloc(bytes);
+    if (!scratch)
+        return tc_fail_memory(bytes, "the memory plan");
+    p.groups = (group *)(void *)scratch;
+    p.spans = (span *)(void *)(p.groups + n);
+    int32_t *root = (int32_t *)(void *)(p.spans + n);
+    int32_t *slot = root + n;
+    p.by_first = slot + n;
+    p.order = p.by_first + n;
+    p.tree = p.order + n;
+    tc_status status = make_groups(&p, blocks, count, root, slot);
+    if (status == TC_OK && p.count > 0)
+        status = plan_groups(&p, total);
+    for (int32_t i = 0; status == TC_OK && i < count; i++)
+        blocks[i].offset = slot[root[i]] >= 0 ? p.groups[slot[root[i]]].offset : 0;
+    tc_free(scratch);
+    return status;
+}

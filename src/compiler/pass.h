@@ -1,0 +1,88 @@
+/*
+ * Passes over a program. The representation is the program's own tc_graph, whose nodes belong to
+ * the program and are edited in place; operators, attribute values, names and annotations are
+ * borrowed from the source graph, which the program retains. A pass walks the old nodes in order
+ * between tc_ir_begin and tc_ir_end and keeps, replaces or drops each, so that edges always point
+ * to earlier nodes and a pass is linear.
+ */
+#ifndef TC_COMPILER_PASS_H
+#define TC_COMPILER_PASS_H
+
+#include "compiler/program.h"
+
+typedef struct tc_pass_context {
+    const tc_graph *source;
+    const tc_program_request *request;
+    const tc_target *target;
+    tc_program *program;
+    tc_graph *graph; /* program->graph */
+
+    /* Of the rewrite in progress. */
+    tc_node **old;
+    int32_t n_old;
+    int32_t *first;  /* outputs of old node i are edges[first[i]...] */
+    tc_edge *edges;  /* new edge of each old one, node -1: none */
+    int32_t *places; /* new node that stands for each old one in control dependencies, -1: none */
+} tc_pass_context;
+
+typedef tc_status (*tc_pass_function)(tc_pass_context *pass);
+
+#define TC_PASS(name, optional, doc) tc_status tc_pass_##name(tc_pass_context *pass);
+#include "compiler/passes.def"
+#undef TC_PASS
+
+/** Sets up the maps from `nodes` to new ones, which tc_ir_unmap frees, also after a failure. */
+tc_status tc_ir_map(tc_pass_context *pass, tc_node *const *nodes, size_t count);
+void tc_ir_unmap(tc_pass_context *pass);
+/** Starts a rewrite of `nodes`; the graph is empty afterwards. tc_ir_end is due whatever happens
+ * then. */
+tc_status tc_ir_begin(tc_pass_context *pass, tc_node *const *nodes, size_t count);
+/** Ends it: feeds, fetches and targets follow when `status` is TC_OK. Returns the first error. */
+tc_status tc_ir_end(tc_pass_context *pass, tc_status status);
+
+/** Makes inputs and controls of an old node point to new nodes. */
+void tc_ir_renumber(const tc_pass_context *pass, tc_node *node);
+/** Appends a node whose inputs point to new nodes. */
+tc_status tc_ir_append(tc_pass_context *pass, tc_node *node);
+/** Appends `node` in place of old node `old`, outputs and all. */
+tc_status tc_ir_keep(tc_pass_context *pass, tc_node *node, int32_t old);
+/** Lets output `output` of old node `old` be the new edge `edge`. */
+void tc_ir_forward(tc_pass_context *pass, int32_t old, int32_t output, tc_edge edge);
+tc_edge tc_ir_new_edge(const tc_pass_context *pass, tc_edge old);
+
+/** Infers dtypes and shapes of a node from its inputs again. */
+tc_status tc_ir_infer(tc_pass_context *pass, tc_node *node);
+
+/** Spreads `live`, one per node and set for roots, to what live nodes and nodes with effects need.
+ */
+void tc_ir_mark(tc_node *const *nodes, int32_t count, bool *live);
+/** Removes what neither fetches, targets nor effects need. */
+tc_status tc_ir_prune(tc_pass_context *pass);
+
+/** A copy of `node` that the program may edit: its own inputs, controls and outputs arrays. NULL:
+ * memory (error set). */
+tc_node *tc_ir_copy(tc_pass_context *pass, const tc_node *node);
+/** A node without inputs in the place of output `output` of `like`, of which it takes name,
+ * location and annotations. */
+tc_node *tc_ir_source(tc_pass_context *pass, const char *op, const tc_node *like, int32_t output,
+                      const tc_attr_arg *attrs, size_t n_attrs);
+/** A constant in the place of output `output` of `like`. Retains `tensor`. */
+tc_node *tc_ir_constant(tc_pass_context *pass, const tc_node *like, int32_t output,
+                        tc_tensor *tensor);
+/** Replaces attribute `name`, which the operator has, of a node of the program. */
+tc_status tc_ir_set_attr(tc_pass_context *pass, tc_node *node, const char *name, tc_attr value);
+/** Text of annotation `key`, NULL when there is none. */
+const char *tc_node_note(const tc_node *node, const char *key);
+
+/** Flags of the port of input `index`. */
+uint32_t tc_input_flags(const tc_node *node, int32_t index);
+/** True for an operator whose node stands for itself: variables, placeholders, parameters. */
+bool tc_node_is_identity(const tc_node *node);
+/** The same dtype, and the same shape in every run. */
+bool tc_info_same(const tc_value_info *a, const tc_value_info *b);
+/** Error of what memory the compiler could not have. */
+tc_status tc_compiler_exhausted(void);
+
+#define TC_NO_EDGE ((tc_edge){-1, 0})
+
+#endif

@@ -1,0 +1,177 @@
+/* Arena memory: in-place pairs first, then offsets for what remains, then the budget. */
+#include "compiler/memory.h"
+#include "compiler/planner.h"
+
+/* Storages that share memory in place, seen from the one that began it. */
+typedef struct chains {
+    tc_planner *p;
+    int32_t *start; /* per storage */
+    int32_t *last;  /* per start: last step of the whole chain */
+    int32_t *taken; /* per start: the step that last took it over, -1 */
+} chains;
+
+static int32_t storage_at(const tc_planner *p, int32_t operand)
+{
+    int32_t buffer = p->operands.data[operand];
+    return buffer < 0 ? -1 : p->buffer_storage.data[buffer];
+}
+
+/* Whether output storage `to` may take the memory of the input operand number `input`, which dies
+ * in this step. */
+static bool may_take(const chains *c, const tc_step *step, int32_t index, int32_t input, int32_t to)
+{
+    const tc_planner *p = c->p;
+    int32_t from = storage_at(p, step->first_input + input);
+    if (from < 0 || p->storages.data[from].place != TC_PLACE_ARENA ||
+        p->storages.data[to].place != TC_PLACE_ARENA || p->storages.data[to].alias >= 0)
+        return false;
+    int32_t start = c->start[from];
+    if (c->last[start] != index || c->taken[start] == index || p->storages.data[to].bytes == 0 ||
+        p->storages.data[from].bytes != p->storages.data[to].bytes)
+        return false;
+    for (int32_t k = 0; k < step->n_inputs; k++) {
+        int32_t other = storage_at(p, step->first_input + k);
+        if (k != input && other >= 0 && c->start[other] == start)
+            return false;
+    }
+    return true;
+}
+
+static void pair_step(chains *c, int32_t index)
+{
+    tc_planner *p = c->p;
+    const tc_step *step = &p->steps.data[index];
+    const tc_op *op = tc_graph_node_at(p->graph, step->node)->attrs.op;
+    for (int16_t i = 0; i < op->n_inplace; i++) {
+        int32_t input = op->inplace[i].input, output = op->inplace[i].output;
+        if (input >= step->n_inputs || output >= step->n_outputs)
+            continue;
+        int32_t to = storage_at(p, step->first_output + output);
+        if (!may_take(c, step, index, input, to))
+            continue;
+        int32_t from = storage_at(p, step->first_input + input), start = c->start[from];
+        p->storages.data[to].alias = from;
+        c->start[to] = start;
+        c->taken[start] = index;
+        if (p->storages.data[to].last > c->last[start])
+            c->last[start] = p->storages.data[to].last;
+    }
+}
+
+/* Commit steps work on variables, so only the compute part has pairs. */
+static tc_status find_pairs(tc_planner *p)
+{
+    size_t n = p->storages.count;
+    chains c = {p, tc_arena_array(&p->scratch, n, sizeof *c.start),
+                tc_arena_array(&p->scratch, n, sizeof *c.last),
+                tc_arena_array(&p->scratch, n, sizeof *c.taken)};
+    if (!c.start || !c.last || !c.taken)
+        return tc_compiler_exhausted();
+    for (size_t i = 0; i < n; i++) {
+        c.start[i] = (int32_t)i;
+        c.last[i] = p->storages.data[i].last;
+        c.taken[i] = -1;
+    }
+    for (int32_t i = 0; i < p->plan->n_compute; i++)
+        if (p->steps.data[i].kernel)
+            pair_step(&c, i);
+    return TC_OK;
+}
+
+/* Bytes alive at the fullest step. Blocks in one chain follow each other, so an alias adds what
+ * lies beyond its source. */
+static tc_status find_peak(tc_planner *p)
+{
+    size_t n_steps = p->steps.count, live = 0;
+    size_t *begins = tc_arena_array(&p->scratch, n_steps + 1, sizeof *begins);
+    size_t *ends = tc_arena_array(&p->scratch, n_steps + 1, sizeof *ends);
+    if (!begins || !ends)
+        return tc_compiler_exhausted();
+    for (size_t i = 0; i < p->storages.count; i++) {
+        const tc_storage *s = &p->storages.data[i];
+        if (s->place != TC_PLACE_ARENA || s->first < 0)
+            continue;
+        size_t bytes = tc_align_up(s->bytes, TC_ALIGNMENT);
+        /* The source of an in-place pair dies in the step that begins its successor: count the two
+         * once there. */
+        begins[s->alias >= 0 ? s->first + 1 : s->first] += bytes;
+        ends[s->last + 1] += bytes;
+    }
+    p->plan->peak_step = -1;
+    for (size_t i = 0; i < n_steps; i++) {
+        live += begins[i] - ends[i];
+        if (live > p->plan->live_bytes) {
+            p->plan->live_bytes = live;
+            p->plan->peak_step = (int32_t)i;
+        }
+    }
+    return TC_OK;
+}
+
+/* The node that the fullest step belongs to; copies belong to none, the steps round them do. */
+static const char *peak_place(const tc_planner *p, char *buffer, size_t size)
+{
+    for (int32_t i = p->plan->peak_step; i >= 0; i--)
+        if (p->steps.data[i].node >= 0)
+            return tc_node_describe(tc_graph_node_at(p->graph, p->steps.data[i].node), buffer,
+                                    size);
+    return "a copy";
+}
+
+static tc_status check_budget(const tc_planner *p)
+{
+    const tc_plan *plan = p->plan;
+    char where[512];
+    if (p->memory_budget == 0 || plan->arena_bytes <= p->memory_budget)
+        return TC_OK;
+    return tc_fail(
+        TC_RESOURCE_EXHAUSTED,
+        "the plan needs %zu bytes for intermediate results, but the memory budget is %zu; "
+        "most are alive at %s",
+        plan->arena_bytes, p->memory_budget, peak_place(p, where, sizeof where));
+}
+
+static tc_status give_offsets(tc_planner *p)
+{
+    size_t n = p->storages.count;
+    int32_t count = 0;
+    tc_lifetime *blocks = tc_arena_array(&p->scratch, n, sizeof *blocks);
+    int32_t *block_of = tc_arena_array(&p->scratch, n, sizeof *block_of);
+    if (!blocks || !block_of)
+        return tc_compiler_exhausted();
+    for (size_t i = 0; i < n; i++) {
+        const tc_storage *s = &p->storages.data[i];
+        block_of[i] = -1;
+        if (s->place != TC_PLACE_ARENA || s->first < 0)
+            continue;
+        block_of[i] = count;
+        /* The storage that an alias names was made by an earlier step, though not always numbered
+         * before. */
+        blocks[count++] = (tc_lifetime){s->bytes, s->first, s->last, s->alias, 0};
+    }
+    for (int32_t i = 0; i < count; i++)
+        if (blocks[i].alias >= 0)
+            blocks[i].alias = block_of[blocks[i].alias];
+    TC_TRY(tc_memory_plan(blocks, count, &p->plan->arena_bytes));
+    for (size_t i = 0; i < n; i++)
+        if (block_of[i] >= 0)
+            p->storages.data[i].offset = blocks[block_of[i]].offset;
+    return TC_OK;
+}
+
+tc_status tc_plan_place(tc_planner *p)
+{
+    TC_TRY(find_pairs(p));
+    TC_TRY(give_offsets(p));
+    TC_TRY(find_peak(p));
+    for (size_t i = 0; i < p->buffers.count; i++) {
+        const tc_storage *s = &p->storages.data[p->buffer_storage.data[i]];
+        p->buffers.data[i].place = s->place;
+        p->buffers.data[i].index = s->index;
+        p->buffers.data[i].offset = s->offset;
+    }
+    for (size_t i = 0; i < p->steps.count; i++)
+        if (p->step_workspace.data[i] >= 0)
+            p->steps.data[i].workspace_offset = p->storages.data[p->step_workspace.data[i]].offset;
+    return check_budget(p);
+}

@@ -1,0 +1,261 @@
+/* Adding steps, and the buffers they read and write. */
+#include "compiler/planner.h"
+#include "core/kernel.h"
+#include "core/registry.h"
+#include "core/tensor.h"
+
+bool tc_plan_reads(const tc_node *node, int32_t input)
+{
+    return node->inputs[input].node >= 0 &&
+           !(tc_input_flags(node, input) & (TC_PORT_SHAPE_ONLY | TC_PORT_INITIAL));
+}
+
+bool tc_plan_is_view(const tc_node *node)
+{
+    const tc_op *op = node->attrs.op;
+    return op->flags & TC_OP_VIEW && !op->effects && node->n_outputs == 1 && node->n_inputs > 0 &&
+           tc_plan_reads(node, 0);
+}
+
+/*
+ * Buffers
+ */
+static int32_t add_storage(tc_planner *p, tc_place place, int32_t index, size_t bytes)
+{
+    tc_storage storage = {place, index, -1, -1, -1, bytes, 0};
+    if (!tc_vector_push(&p->storages, storage))
+        return -1;
+    return (int32_t)p->storages.count - 1;
+}
+
+static size_t bytes_of(const tc_planner *p, int32_t value)
+{
+    int64_t size;
+    size_t bytes = 0;
+    /* tc_plan_schedule has measured every value before. */
+    if (tc_tensor_measure(p->infos[value].dtype, &p->infos[value].shape, &size, &bytes) != TC_OK)
+        return 0;
+    return bytes;
+}
+
+static int32_t add_buffer(tc_planner *p, int32_t value, int32_t storage)
+{
+    tc_buffer buffer = {.bytes = bytes_of(p, value), .info = p->infos[value]};
+    buffer.info.known = NULL; /* its elements lie in scratch memory */
+    buffer.info.known_count = 0;
+    if (storage < 0 || !tc_vector_push(&p->buffer_storage, storage))
+        return -1;
+    return tc_vector_push(&p->buffers, buffer) ? (int32_t)p->buffers.count - 1 : -1;
+}
+
+static int32_t add_variable(tc_planner *p, const tc_node *node)
+{
+    tc_plan_variable variable = {
+        .name = node->name, .dtype = node->outputs[0].dtype, .shape = node->outputs[0].shape};
+    if (!tc_vector_push(&p->variables, variable) ||
+        !tc_vector_push(&p->variable_nodes, node->index))
+        return -1;
+    return (int32_t)p->variables.count - 1;
+}
+
+static int32_t storage_of(tc_planner *p, int32_t value)
+{
+    const tc_node *node = tc_graph_node_at(p->graph, p->producer[value]);
+    int32_t variable = p->variable_of[value], index = 0;
+    tc_place place = TC_PLACE_ARENA;
+    if (p->storage_of[value] >= 0)
+        return p->storage_of[value];
+    if (variable >= 0 && variable != node->index && p->commits[node->index])
+        return p->storage_of[value] = storage_of(p, p->first[variable]);
+    if (p->feed_of[node->index] >= 0) {
+        place = TC_PLACE_FEED;
+        index = p->feed_of[node->index];
+    } else if (variable == node->index) {
+        place = TC_PLACE_VARIABLE;
+        index = add_variable(p, node);
+    } else if (tc_node_is(node, "constant")) {
+        place = TC_PLACE_CONSTANT;
+        index = p->plan->n_constants++;
+        p->plan->constants[index] = tc_tensor_retain(tc_attrs_tensor(&node->attrs, "tensor"));
+    } else if (p->output_of[value] >= 0) {
+        place = TC_PLACE_OUTPUT;
+        index = p->output_of[value];
+    }
+    if (index >= 0)
+        p->storage_of[value] = add_storage(p, place, index, bytes_of(p, value));
+    return p->storage_of[value];
+}
+
+int32_t tc_plan_buffer(tc_planner *p, int32_t value)
+{
+    if (p->buffer_of[value] < 0)
+        p->buffer_of[value] = add_buffer(p, value, storage_of(p, p->root[value]));
+    return p->buffer_of[value];
+}
+
+int32_t tc_plan_output_buffer(tc_planner *p, int32_t fetch)
+{
+    int32_t value = tc_plan_value(p, p->program->fetches[fetch]);
+    return add_buffer(p, value, add_storage(p, TC_PLACE_OUTPUT, fetch, bytes_of(p, value)));
+}
+
+int32_t tc_plan_copy_buffer(tc_planner *p, int32_t value)
+{
+    return add_buffer(p, value, add_storage(p, TC_PLACE_ARENA, 0, bytes_of(p, value)));
+}
+
+/*
+ * Steps
+ */
+static void use(tc_planner *p, int32_t buffer, int32_t step)
+{
+    tc_storage *storage = &p->storages.data[p->buffer_storage.data[buffer]];
+    if (storage->first < 0)
+        storage->first = step;
+    storage->last = step;
+}
+
+static tc_status push_operand(tc_planner *p, int32_t buffer)
+{
+    if (buffer >= 0)
+        use(p, buffer, (int32_t)p->steps.count);
+    return tc_vector_push(&p->operands, buffer) ? TC_OK : tc_compiler_exhausted();
+}
+
+static tc_status push_step(tc_planner *p, const tc_step *step, int32_t workspace)
+{
+    if (!tc_vector_push(&p->step_workspace, workspace) || !tc_vector_push(&p->steps, *step))
+        return tc_compiler_exhausted();
+    return TC_OK;
+}
+
+tc_status tc_plan_add_copy(tc_planner *p, int32_t from, int32_t to)
+{
+    if (from < 0 || to < 0)
+        return tc_compiler_exhausted();
+    size_t bytes = p->buffers.data[from].bytes;
+    if (bytes == 0)
+        return TC_OK;
+    tc_step step = {.first_input = (int32_t)p->operands.count,
+                    .n_inputs = 1,
+                    .first_output = (int32_t)p->operands.count + 1,
+                    .n_outputs = 1,
+                    .copy_bytes = bytes,
+                    .pack = -1,
+                    .node = -1};
+    TC_TRY(push_operand(p, from));
+    TC_TRY(push_operand(p, to));
+    p->plan->copied_bytes += bytes;
+    return push_step(p, &step, -1);
+}
+
+static tc_status find_kernel(const tc_planner *p, const tc_node *node, const tc_value_info *outputs,
+                             const tc_kernel **kernel)
+{
+    const tc_op *op = node->attrs.op;
+    int32_t device = p->program->devices[node->index];
+    tc_dtype dtype =
+        tc_op_kernel_dtype(op, p->node_infos, node->n_inputs, outputs, node->n_outputs);
+    *kernel = p->target->find_kernel(p->target, device, op->name, dtype);
+    if (*kernel)
+        return TC_OK;
+    char where[512];
+    bool any = dtype == TC_DTYPE_INVALID;
+    return tc_fail(TC_UNIMPLEMENTED, "%s: there is no kernel of '%s'%s%s on device %s",
+                   tc_node_describe(node, where, sizeof where), op->name, any ? "" : " for ",
+                   any ? "" : tc_dtype_name(dtype), p->target->device_name(p->target, device));
+}
+
+/* The buffer that input `k` is read from. */
+static int32_t input_buffer(tc_planner *p, const tc_node *node, int32_t k)
+{
+    int32_t value = tc_plan_value(p, node->inputs[k]);
+    if (!p->commits[node->index])
+        return tc_plan_buffer(p, value);
+    int32_t variable = p->variable_of[p->root[value]];
+    if (tc_input_flags(node, k) & TC_PORT_RESOURCE)
+        return tc_plan_buffer(p, p->first[variable]);
+    /* The old content of a variable that is committed before, or by this very step, is read from
+     * its copy. */
+    bool is_old = variable >= 0 && variable == p->producer[p->root[value]];
+    if (is_old && p->saved[variable] >= 0)
+        return add_buffer(p, value, p->buffer_storage.data[p->saved[variable]]);
+    return tc_plan_buffer(p, value);
+}
+
+static tc_status push_operands(tc_planner *p, const tc_node *node, tc_step *step)
+{
+    step->first_input = (int32_t)p->operands.count;
+    step->n_inputs = node->n_inputs;
+    for (int32_t k = 0; k < node->n_inputs; k++) {
+        int32_t buffer = -1;
+        if (tc_plan_reads(node, k)) {
+            buffer = input_buffer(p, node, k);
+            if (buffer < 0)
+                return tc_compiler_exhausted();
+        }
+        TC_TRY(push_operand(p, buffer));
+    }
+    step->first_output = (int32_t)p->operands.count;
+    step->n_outputs = node->n_outputs;
+    for (int32_t k = 0; k < node->n_outputs; k++) {
+        int32_t buffer = tc_plan_buffer(p, p->first[node->index] + k);
+        if (buffer < 0)
+            return tc_compiler_exhausted();
+        TC_TRY(push_operand(p, buffer));
+    }
+    return TC_OK;
+}
+
+/* A packed form is made once, so the operand must never change. */
+static tc_status add_pack(tc_planner *p, const tc_prepared *prepared, tc_step *step)
+{
+    if (prepared->pack_input < 0)
+        return TC_OK;
+    int32_t buffer = p->operands.data[step->first_input + prepared->pack_input];
+    if (buffer < 0)
+        return TC_OK;
+    const tc_storage *storage = &p->storages.data[p->buffer_storage.data[buffer]];
+    bool fixed = storage->place == TC_PLACE_CONSTANT ||
+                 (storage->place == TC_PLACE_VARIABLE &&
+                  !p->program->updated[p->variable_nodes.data[storage->index]]);
+    if (!fixed)
+        return TC_OK;
+    tc_pack pack = {step->kernel, step->params, prepared->params_bytes, prepared->pack_bytes,
+                    buffer};
+    if (!tc_vector_push(&p->packs, pack))
+        return tc_compiler_exhausted();
+    step->pack = (int32_t)p->packs.count - 1;
+    return TC_OK;
+}
+
+tc_status tc_plan_add_kernel(tc_planner *p, const tc_node *node)
+{
+    const tc_value_info *outputs = &p->infos[p->first[node->index]];
+    for (int32_t k = 0; k < node->n_inputs; k++)
+        p->node_infos[k] = node->inputs[k].node < 0 ? (tc_value_info){0}
+                                                    : p->infos[tc_plan_value(p, node->inputs[k])];
+    tc_step step = {.pack = -1, .node = node->index};
+    TC_TRY(find_kernel(p, node, outputs, &step.kernel));
+    tc_prepared prepared;
+    tc_status status =
+        tc_kernel_prepare(step.kernel, &node->attrs, p->node_infos, node->n_inputs, outputs,
+                          node->n_outputs, p->target->threads, &p->plan->arena, &prepared);
+    if (status != TC_OK) {
+        char where[512];
+        return tc_fail_prefix(status, "%s: ", tc_node_describe(node, where, sizeof where));
+    }
+    step.params = prepared.params;
+    step.workspace_bytes = prepared.workspace_bytes;
+    int32_t workspace = -1;
+    TC_TRY(push_operands(p, node, &step));
+    TC_TRY(add_pack(p, &prepared, &step));
+    if (step.workspace_bytes > 0) {
+        workspace = add_storage(p, TC_PLACE_ARENA, 0, step.workspace_bytes);
+        if (workspace < 0)
+            return tc_compiler_exhausted();
+        p->storages.data[workspace].first = (int32_t)p->steps.count;
+        p->storages.data[workspace].last = (int32_t)p->steps.count;
+    }
+    return push_step(p, &step, workspace);
+}

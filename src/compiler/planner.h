@@ -1,0 +1,94 @@
+/* A plan in the making: what the files plan_*.c share. */
+#ifndef TC_COMPILER_PLANNER_H
+#define TC_COMPILER_PLANNER_H
+
+#include "compiler/pass.h"
+#include "compiler/plan.h"
+
+/** Memory that one or several buffers (an output and its views) share. */
+typedef struct tc_storage {
+    tc_place place;
+    int32_t index; /* as in tc_buffer */
+    int32_t alias; /* storage whose memory this one takes over in place, -1 */
+    int32_t first; /* step that produces it, -1 until then; arena only, as the rest */
+    int32_t last;
+    size_t bytes;
+    size_t offset;
+} tc_storage;
+
+/** Values of the program are numbered: output k of node n is first[n] + k. All plain arrays lie in
+ * `scratch`. */
+typedef struct tc_planner {
+    tc_plan *plan;
+    const tc_program *program;
+    const tc_graph *graph;
+    const tc_target *target;
+    const tc_shape *feed_shapes;
+    size_t memory_budget;
+    tc_arena scratch;
+
+    int32_t n_nodes;
+    int32_t n_values;
+    int32_t *first;
+    int32_t *producer;    /* node of each value */
+    tc_value_info *infos; /* of each value, all dimensions known */
+
+    /* Schedule. */
+    bool *needed;  /* per node: it runs, or its content is read */
+    bool *commits; /* per node: a write that updates its variables in place, in the commit part */
+    int32_t *feed_of; /* per node: the feed of a placeholder, -1 */
+    int32_t *root;    /* per value: the value whose memory it shows, itself unless it is a view */
+    int32_t
+        *variable_of; /* per value: node of the variable that it is or is the new content of, -1 */
+    int32_t *next_write; /* per value: the write that continues from it, -1 */
+    int32_t *fetch_list; /* per value: its first fetch, -1 */
+    int32_t *fetch_next; /* per fetch: the next one of the same value, -1 */
+    int32_t *output_of;  /* per root value: the fetch whose tensor it is computed into, -1 */
+    int32_t *storage_of; /* per root value, -1 until needed */
+    int32_t *buffer_of;  /* per value, -1 until needed */
+    int32_t *saved; /* per node, a variable: buffer with its old content; -1 none, -2 to be made */
+    tc_value_info *node_infos; /* room for the inputs of any node */
+
+    TC_VECTOR(tc_storage) storages;
+    TC_VECTOR(tc_buffer) buffers;
+    TC_VECTOR(int32_t) buffer_storage; /* storage of each buffer */
+    TC_VECTOR(tc_step) steps;
+    TC_VECTOR(int32_t) step_workspace; /* storage of each step's workspace, -1 */
+    TC_VECTOR(int32_t) operands;
+    TC_VECTOR(tc_plan_variable) variables;
+    TC_VECTOR(int32_t) variable_nodes;
+    TC_VECTOR(tc_pack) packs;
+} tc_planner;
+
+/** Checks the feeds and infers all shapes. */
+tc_status tc_plan_infer(tc_planner *planner);
+/** Decides what runs, in which order and where it reads and writes. */
+tc_status tc_plan_schedule(tc_planner *planner);
+/** Finds in-place pairs and gives arena memory to the rest. */
+tc_status tc_plan_place(tc_planner *planner);
+
+/* plan_steps.c: adding steps. */
+
+/** Buffer of a value, made when first asked for; -1 when memory is exhausted. */
+int32_t tc_plan_buffer(tc_planner *planner, int32_t value);
+/** The step of `node`; its operands are where tc_plan_buffer says, those of a commit in the
+ * variables. */
+tc_status tc_plan_add_kernel(tc_planner *planner, const tc_node *node);
+/** A copy between buffers, nothing for empty ones. */
+tc_status tc_plan_add_copy(tc_planner *planner, int32_t from, int32_t to);
+/** Buffer in the tensor of fetch `fetch`. */
+int32_t tc_plan_output_buffer(tc_planner *planner, int32_t fetch);
+/** Buffer in the arena for a copy of `value`. */
+int32_t tc_plan_copy_buffer(tc_planner *planner, int32_t value);
+
+/** True for an input whose elements a run reads. */
+bool tc_plan_reads(const tc_node *node, int32_t input);
+/** True for an operator whose output shows the memory of its input. */
+bool tc_plan_is_view(const tc_node *node);
+
+static inline int32_t tc_plan_value(const tc_planner *planner, tc_edge edge)
+{
+    return planner->first[edge.node] + edge.output;
+}
+
+#endif
