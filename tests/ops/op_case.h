@@ -150,6 +150,20 @@ typedef struct op_case {
     op_tolerance gradient_tolerance; /**< both 0: 1e-6 relative and absolute */
 } op_case;
 
+/** `value` wrapped around as arithmetic in an integer dtype of at most 32 bits does; other dtypes:
+ * unchanged. */
+static inline double op_wrap(tc_dtype dtype, double value)
+{
+    bool is_unsigned = dtype == TC_U8 || dtype == TC_U16 || dtype == TC_U32;
+    if (!is_unsigned && dtype != TC_I8 && dtype != TC_I16 && dtype != TC_I32)
+        return value;
+    double range = ldexp(1, tc_dtype_bits(dtype));
+    double wrapped = fmod(value, range);
+    if (wrapped < 0)
+        wrapped += range;
+    return !is_unsigned && wrapped >= range / 2 ? wrapped - range : wrapped;
+}
+
 #define OP_LIST(array) \
     .samples = (array), .n_samples = (int32_t)(sizeof(array) / sizeof((array)[0]))
 #define OP_BAD(array) .bad = (array), .n_bad = (int32_t)(sizeof(array) / sizeof((array)[0]))
