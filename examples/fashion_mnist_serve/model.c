@@ -1,0 +1,57 @@
+#include "model.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Port of that name, no value when there is none. */
+static tc_value find_port(const tc_signature_port *ports, size_t count, const char *name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(ports[i].name, name) == 0)
+            return ports[i].value;
+    return TC_NO_VALUE;
+}
+
+tc_status model_open(const char *path, tc_runtime *runtime, model *m)
+{
+    *m = (model){0};
+    TC_TRY(tc_saved_model_load(path, NULL, &m->saved));
+    tc_session_options options = {.struct_size = sizeof options, .runtime = runtime};
+    TC_TRY(tc_saved_model_session(m->saved, &options, &m->session));
+    const tc_signature *signature = tc_saved_model_find(m->saved, "classify");
+    if (!signature)
+        return tc_kernel_fail(TC_FAILED_PRECONDITION, "'%s' has no signature \"classify\"", path);
+    tc_value images = find_port(signature->inputs, signature->n_inputs, "images");
+    tc_value classes = find_port(signature->outputs, signature->n_outputs, "class");
+    return tc_session_compile(m->session, TC_FETCHES(images), TC_FETCHES(classes), TC_NO_TARGETS,
+                              NULL, &m->classify);
+}
+
+void model_close(model *m)
+{
+    tc_callable_release(m->classify);
+    tc_session_release(m->session);
+    tc_saved_model_release(m->saved);
+    *m = (model){0};
+}
+
+static void print_ports(const char *title, const tc_signature_port *ports, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        char text[256];
+        tc_shape shape = tc_value_shape(ports[i].value);
+        tc_shape_format(&shape, text, sizeof text);
+        printf("  %-8s %-14s %s %s\n", i ? "" : title, ports[i].name,
+               tc_dtype_name(tc_value_dtype(ports[i].value)), text);
+    }
+}
+
+void model_print(const model *m)
+{
+    for (size_t i = 0; i < tc_saved_model_signature_count(m->saved); i++) {
+        const tc_signature *s = tc_saved_model_signature(m->saved, i);
+        printf("signature \"%s\"\n", s->name);
+        print_ports("inputs", s->inputs, s->n_inputs);
+        print_ports("outputs", s->outputs, s->n_outputs);
+    }
+}
