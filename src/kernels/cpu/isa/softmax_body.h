@@ -1,0 +1,191 @@
+/* Included by softmax.c once per dtype (see storage.h). Every function has the form `line`, and may
+ * work in place. */
+
+static void NAME(softmax_row)(const REAL *x, const REAL *unused, REAL *y, int64_t n)
+{
+    (void)unused;
+    REAL scale = (REAL)(1 / MATH(row_exp)(x, MATH(row_max)(x, n), y, n));
+    for (int64_t i = 0; i < n; i++)
+        y[i] *= scale;
+}
+
+static void NAME(log_softmax_row)(const REAL *x, const REAL *unused, REAL *y, int64_t n)
+{
+    (void)unused;
+    REAL high = MATH(row_max)(x, n), rest = (REAL)log(MATH(row_exp)(x, high, NULL, n));
+    TC_INDEPENDENT
+    for (int64_t i = 0; i < n; i++)
+        y[i] = (x[i] - high) - rest;
+}
+
+static void NAME(softmax_grad_row)(const REAL *dy, const REAL *y, REAL *dx, int64_t n)
+{
+    REAL s = (REAL)MATH(sum_products)(dy, y, 0, n);
+    TC_INDEPENDENT
+    for (int64_t i = 0; i < n; i++)
+        dx[i] = y[i] * (dy[i] - s);
+}
+
+static void NAME(log_softmax_grad_row)(const REAL *dy, const REAL *y, REAL *dx, int64_t n)
+{
+    REAL s = (REAL)MATH(row_sum)(dy, n);
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        MATH(store)(dx + i, MATH(load)(dy + i) - MATH(exp)(MATH(load)(y + i)) * s);
+    if (i < n)
+        MATH(store_part)
+    (dx + i, n - i, MATH(load_part)(dy + i, n - i) - MATH(exp)(MATH(load_part)(y + i, n - i)) * s);
+}
+
+/* Columns: `k` neighbours at once, whose elements are `stride` apart. */
+#define GET(p, i) (k == LANES ? MATH(load)((p) + (i)*stride) : MATH(load_part)((p) + (i)*stride, k))
+#define PUT(p, i, v)                                  \
+    do {                                              \
+        if (k == LANES)                               \
+            MATH(store)((p) + (i)*stride, v);         \
+        else                                          \
+            MATH(store_part)((p) + (i)*stride, k, v); \
+    } while (0)
+
+static VECTOR NAME(column_max)(const REAL *x, int64_t n, int64_t stride, int64_t k)
+{
+    VECTOR high = MATH(splat)(-(REAL)INFINITY);
+    for (int64_t i = 0; i < n; i++)
+        high = MATH(max)(GET(x, i), high);
+    return high;
+}
+
+static void NAME(softmax_columns)(const REAL *x, const REAL *unused, REAL *y, int64_t n,
+                                  int64_t stride, int64_t k)
+{
+    (void)unused;
+    VECTOR high = NAME(column_max)(x, n, stride, k), total = MATH(splat)(0);
+    for (int64_t i = 0; i < n; i++) {
+        VECTOR e = MATH(exp)(GET(x, i) - high);
+        total += e;
+        PUT(y, i, e);
+    }
+    VECTOR scale = (REAL)1 / total;
+    for (int64_t i = 0; i < n; i++)
+        PUT(y, i, GET(y, i) * scale);
+}
+
+static void NAME(log_softmax_columns)(const REAL *x, const REAL *unused, REAL *y, int64_t n,
+                                      int64_t stride, int64_t k)
+{
+    (void)unused;
+    VECTOR high = NAME(column_max)(x, n, stride, k), total = MATH(splat)(0);
+    for (int64_t i = 0; i < n; i++)
+        total += MATH(exp)(GET(x, i) - high);
+    VECTOR rest = MATH(log)(total);
+    for (int64_t i = 0; i < n; i++)
+        PUT(y, i, (GET(x, i) - high) - rest);
+}
+
+static void NAME(softmax_grad_columns)(const REAL *dy, const REAL *y, REAL *dx, int64_t n,
+                                       int64_t stride, int64_t k)
+{
+    VECTOR s = MATH(splat)(0);
+    for (int64_t i = 0; i < n; i++)
+        s += GET(dy, i) * GET(y, i);
+    for (int64_t i = 0; i < n; i++)
+        PUT(dx, i, GET(y, i) * (GET(dy, i) - s));
+}
+
+static void NAME(log_softmax_grad_columns)(const REAL *dy, const REAL *y, REAL *dx, int64_t n,
+                                           int64_t stride, int64_t k)
+{
+    VECTOR s = MATH(splat)(0);
+    for (int64_t i = 0; i < n; i++)
+        s += GET(dy, i);
+    for (int64_t i = 0; i < n; i++)
+        PUT(dx, i, GET(dy, i) - MATH(exp)(GET(y, i)) * s);
+}
+
+#undef GET
+#undef PUT
+
+typedef struct NAME(functions) {
+    int inputs;
+    void (*row)(const REAL *a, const REAL *b, REAL *y, int64_t n);
+    void (*columns)(const REAL *a, const REAL *b, REAL *y, int64_t n, int64_t stride, int64_t k);
+} NAME(functions);
+
+typedef struct NAME(job) {
+    const params *params;
+    const NAME(functions) * functions;
+    const STORED *in[2];
+    STORED *out;
+    char *scratch;
+} NAME(job);
+
+static void NAME(rows)(void *context, int64_t begin, int64_t end, int worker)
+{
+    const NAME(job) *j = context;
+    int64_t n = j->params->count;
+    REAL *buffers = worker_scratch(j->scratch, j->params->scratch, worker);
+    for (int64_t unit = begin; unit < end; unit++) {
+        STORED *out = j->out + unit * n;
+        const REAL *a = FETCH(j->in[0] + unit * n, n, buffers), *b = a;
+        if (j->functions->inputs == 2)
+            b = FETCH(j->in[1] + unit * n, n, buffers + n);
+        j->functions->row(a, b, PLACE(out, buffers), n);
+        DELIVER(out, buffers, n);
+    }
+}
+
+static void NAME(columns)(void *context, int64_t begin, int64_t end, int worker)
+{
+    const NAME(job) *j = context;
+    const params *p = j->params;
+    int64_t tiles = (p->inner + LANES - 1) / LANES;
+    for (int64_t unit = begin; unit < end; unit++) {
+        int64_t first = unit % tiles * LANES, left = p->inner - first;
+        int64_t k = left < LANES ? left : LANES;
+        int64_t at = unit / tiles * p->count * p->inner + first;
+        const STORED *b = j->in[j->functions->inputs - 1] + at;
+#if TAG_IS_16_BIT
+        REAL *buffers = worker_scratch(j->scratch, p->scratch, worker);
+        REAL *second = buffers + p->count * LANES;
+        for (int64_t i = 0; i < p->count; i++) {
+            (void)FETCH(j->in[0] + at + i * p->inner, k, buffers + i * LANES);
+            (void)FETCH(b + i * p->inner, k, second + i * LANES);
+        }
+        j->functions->columns(buffers, second, buffers, p->count, LANES, k);
+        for (int64_t i = 0; i < p->count; i++)
+            DELIVER(j->out + at + i * p->inner, buffers + i * LANES, k);
+#else
+        (void)worker;
+        j->functions->columns(j->in[0] + at, b, j->out + at, p->count, p->inner, k);
+#endif
+    }
+}
+
+static tc_status NAME(run)(const params *p, const NAME(functions) * functions,
+                           const void *const *inputs, void *const *outputs,
+                           const tc_kernel_context *context)
+{
+    NAME(job)
+    j = {p, functions, {inputs[0], inputs[functions->inputs - 1]}, outputs[0], context->workspace};
+    int64_t tiles = (p->inner + LANES - 1) / LANES;
+    if (p->inner == 1)
+        tc_parallel_for(context->pool, p->outer, p->grain, NAME(rows), &j);
+    else
+        tc_parallel_for(context->pool, p->outer * tiles, p->grain, NAME(columns), &j);
+    return TC_OK;
+}
+
+#define RUN(op, n_in)                                                                        \
+    static tc_status NAME(run_##op)(const void *prepared, const void *const *inputs,         \
+                                    void *const *outputs, const tc_kernel_context *context)  \
+    {                                                                                        \
+        static const NAME(functions) functions = {n_in, NAME(op##_row), NAME(op##_columns)}; \
+        return NAME(run)(prepared, &functions, inputs, outputs, context);                    \
+    }
+RUN(softmax, 1)
+RUN(log_softmax, 1)
+RUN(softmax_grad, 2)
+RUN(log_softmax_grad, 2)
+#undef RUN
+#undef TAG
+#undef TAG_IS_16_BIT
