@@ -23,8 +23,9 @@ build/release/bin/fashion_mnist_serve "$model"
 
 say "Next"
 cat <<END
-examples/fashion_mnist_train.c   the program that trained, also the shortest introduction
-examples/fashion_mnist_serve.c   the program that served
+examples/linear_regression.c     the shortest introduction
+examples/fashion_mnist_train/    the program that trained
+examples/fashion_mnist_serve/    the program that served
 build/release/bin/tensorc        the command line: looks into graphs, checkpoints and models
 scripts/test.sh                  runs every test
 END
