@@ -231,54 +231,50 @@ static tc_status prepare_normal(tc_prepare *prepare)
  * Integers
  */
 
-/* x of element i in [0, range), drawn until it is not rejected. */
-static uint64_t draw32(const random_params *p, const tc_random *random, int64_t i)
-{
-    for (uint32_t attempt = 0;; attempt++) {
-        uint64_t product = tc_random_w32(random, (uint64_t)i, attempt) * p->range;
-        if ((uint32_t)product >= p->reject || attempt == 255)
-            return product >> 32;
-    }
-}
+__extension__ typedef unsigned __int128 uint128;
 
-__extension__ typedef unsigned __int128 wide;
-
-static uint64_t draw64(const random_params *p, const tc_random *random, int64_t i)
-{
-    for (uint32_t attempt = 0;; attempt++) {
-        wide product = (wide)tc_random_w64(random, (uint64_t)i, attempt) * p->range;
-        if ((uint64_t)product >= p->reject || attempt == 255)
-            return (uint64_t)(product >> 64);
+/*
+ * Elements x in [0, range) from words of `bits` bits. Nearly all of them take their first word; the
+ * others are drawn again one by one until they are not rejected.
+ */
+#define DRAW(bits, wide)                                                                          \
+    static uint64_t draw_again##bits(const random_params *p, const tc_random *random, uint64_t i) \
+    {                                                                                             \
+        for (uint32_t attempt = 1;; attempt++) {                                                  \
+            wide product = (wide)tc_random_w##bits(random, i, attempt) * p->range;                \
+            if ((uint##bits##_t)product >= p->reject || attempt == 255)                           \
+                return (uint64_t)(product >> bits);                                               \
+        }                                                                                         \
+    }                                                                                             \
+    static void draw##bits(const random_params *p, const tc_random *random, int64_t first,        \
+                           int64_t count, uint64_t *x)                                            \
+    {                                                                                             \
+        uint32_t words[CHUNK * (bits / 32)];                                                      \
+        chunk_words(random, first, count, bits / 32, words);                                      \
+        bool rejected = false;                                                                    \
+        for (int64_t i = 0; i < count; i++) {                                                     \
+            uint##bits##_t word;                                                                  \
+            memcpy(&word, words + i * (bits / 32), sizeof word);                                  \
+            wide product = (wide)word * p->range;                                                 \
+            x[i] = (uint64_t)(product >> bits);                                                   \
+            rejected |= (uint##bits##_t)product < p->reject;                                      \
+        }                                                                                         \
+        for (int64_t i = 0; rejected && i < count; i++) {                                         \
+            uint##bits##_t word;                                                                  \
+            memcpy(&word, words + i * (bits / 32), sizeof word);                                  \
+            if ((uint##bits##_t)(word * p->range) < p->reject)                                    \
+                x[i] = draw_again##bits(p, random, (uint64_t)(first + i));                        \
+        }                                                                                         \
     }
-}
-
-/* Nearly all elements take their first word; the others are drawn again one by one. */
-static void draw_chunk32(const random_params *p, const tc_random *random, int64_t first,
-                         int64_t count, uint64_t *x)
-{
-    uint32_t words[CHUNK];
-    chunk_words(random, first, count, 1, words);
-    uint64_t rejected = 0;
-    for (int64_t i = 0; i < count; i++) {
-        uint64_t product = words[i] * p->range;
-        x[i] = product >> 32;
-        rejected |= (product & UINT32_MAX) < p->reject;
-    }
-    for (int64_t i = 0; rejected && i < count; i++)
-        if ((uint32_t)(words[i] * p->range) < p->reject)
-            x[i] = draw32(p, random, first + i);
-}
+DRAW(32, uint64_t)
+DRAW(64, uint128)
 
 static void random_int_any(const random_params *p, const tc_random *random, int64_t first,
                            int64_t count, const void *source, void *y)
 {
     (void)source;
     uint64_t x[CHUNK];
-    if (p->range <= (uint64_t)1 << 32)
-        draw_chunk32(p, random, first, count, x);
-    else
-        for (int64_t i = 0; i < count; i++)
-            x[i] = draw64(p, random, first + i);
+    (p->range <= (uint64_t)1 << 32 ? draw32 : draw64)(p, random, first, count, x);
 #define STORE(type)                             \
     for (int64_t i = 0; i < count; i++)         \
         ((type *)y)[i] = (type)(p->low + x[i]); \
