@@ -50,20 +50,12 @@ tc_graph *tc_function_begin(tc_graph *graph, const char *name)
     return body;
 }
 
-/* The spec of the parameter that will be number `index`. */
-#define TC_PARAMETER_SPEC(node_name, location, node_dtype, node_shape, index)                     \
+/* The spec of a parameter node. */
+#define TC_PARAMETER_SPEC(node_name, location, node_dtype, node_shape)                            \
     {                                                                                             \
         .op = "parameter", .name = (node_name), .at = (location),                                 \
-        TC_SPEC_ATTRS({"dtype", tc_attr_dtype(node_dtype)}, {"shape", tc_attr_shape(node_shape)}, \
-                      {"index", tc_attr_int((int64_t)(index))})                                   \
+        TC_SPEC_ATTRS({"dtype", tc_attr_dtype(node_dtype)}, {"shape", tc_attr_shape(node_shape)}) \
     }
-
-static void number_parameter(const tc_graph *body, size_t position)
-{
-    const tc_attrs *attrs = &body->nodes.data[body->parameters.data[position]]->attrs;
-    tc_attr *values = (tc_attr *)attrs->values; /* the graph's own, read-only for others */
-    values[tc_op_attr_index(attrs->op, "index")].i = (int64_t)position;
-}
 
 static bool insert_parameter(tc_graph *body, tc_location at, int32_t node, size_t position)
 {
@@ -76,8 +68,6 @@ static bool insert_parameter(tc_graph *body, tc_location at, int32_t node, size_
             (body->parameters.count - position) * sizeof *data);
     data[position] = node;
     body->parameters.count++;
-    for (size_t i = position + 1; i < body->parameters.count; i++)
-        number_parameter(body, i);
     return true;
 }
 
@@ -91,7 +81,7 @@ tc_value tc_parameter_at(tc_location at, tc_graph *body, const char *name, tc_dt
                                   "only functions have parameters; use tc_placeholder");
     /* Captured values come last, whenever they are captured. */
     size_t position = body->parameters.count - body->captures.count;
-    const tc_node_spec spec = TC_PARAMETER_SPEC(name, at, dtype, &shape, position);
+    const tc_node_spec spec = TC_PARAMETER_SPEC(name, at, dtype, &shape);
     tc_value value = tc_node_build(body, &spec);
     if (tc_value_ok(value) && !insert_parameter(body, at, value.node, position))
         return tc_invalid_value(body);
@@ -114,7 +104,7 @@ tc_edge tc_graph_capture(tc_graph *graph, tc_location at, tc_value value)
     const tc_value_info *info = tc_edge_info(graph->parent, outer);
     size_t position = graph->parameters.count;
     const tc_node_spec spec = TC_PARAMETER_SPEC(graph->parent->nodes.data[outer.node]->name, at,
-                                                info->dtype, &info->shape, position);
+                                                info->dtype, &info->shape);
     const tc_node *node = tc_graph_append(graph, &spec, NULL, 0);
     if (!node)
         return invalid;

@@ -44,7 +44,7 @@ tc_dtype tc_value_dtype(tc_value value)
 tc_shape tc_value_shape(tc_value value)
 {
     const tc_value_info *info = value_info(value);
-    return info ? info->shape : tc_shape_make(TC_MAX_RANK + 1, NULL);
+    return info ? info->shape : (tc_shape){.rank = -1};
 }
 
 const char *tc_value_name(tc_value value)
