@@ -1,4 +1,5 @@
 /* Conversion between element types: every pair. */
+#include "core/dtype.h"
 #include "elementwise.h"
 
 static tc_value build(tc_graph *graph, const tc_value *in, const void *options)
@@ -16,6 +17,13 @@ static double saturated(tc_dtype dtype, double x)
     return isnan(x) ? 0 : x < low ? low : x > high ? high : trunc(x);
 }
 
+static double rounded(tc_dtype dtype, double x)
+{
+    double element;
+    tc_dtype_store(dtype, &element, x);
+    return tc_dtype_load(dtype, &element);
+}
+
 static void reference(const op_run *run)
 {
     tc_dtype to = *(const tc_dtype *)run->options;
@@ -24,7 +32,7 @@ static void reference(const op_run *run)
     for (int64_t i = 0; i < element_count(&run->output_shapes[0]); i++) {
         double x = run->inputs[0][i];
         run->outputs[0][i] = to == TC_BOOL ? x != 0
-                             : !to_int     ? x
+                             : !to_int     ? rounded(to, x)
                              : from_float  ? saturated(to, x)
                                            : wrapped(to, x);
     }

@@ -16,30 +16,37 @@
             __VA_ARGS__, .low = low_, .high = high_ \
         }                                           \
     }
-#define SAMPLES(set, low, high)                                                           \
-    static const op_sample set[] = {                                                      \
-        {.name = "matrix",                                                                \
-         .inputs = ON(low, high, OP_SHAPE(3, 7)),                                         \
-         .outputs = {{OP_SHAPE(3, 7)}}},                                                  \
-        {.name = "scalar", .inputs = ON(low, high, .rank = 0), .outputs = {{.rank = 0}}}, \
-        {.name = "empty",                                                                 \
-         .inputs = ON(low, high, OP_SHAPE(2, 0)),                                         \
-         .outputs = {{OP_SHAPE(2, 0)}},                                                   \
-         .no_gradients = true},                                                           \
-        {.name = "rank 8",                                                                \
-         .inputs = ON(low, high, OP_SHAPE(1, 2, 1, 3, 2, 1, 2, 1)),                       \
-         .outputs = {{OP_SHAPE(1, 2, 1, 3, 2, 1, 2, 1)}},                                 \
-         .no_gradients = true},                                                           \
-        {.name = "long",                                                                  \
-         .inputs = ON(low, high, OP_SHAPE(33, 1003)),                                     \
-         .outputs = {{OP_SHAPE(33, 1003)}},                                               \
-         .no_gradients = true},                                                           \
-        SPECIAL,                                                                          \
-    };
-SAMPLES(real_line, -3.0, 3.0)
-SAMPLES(positive, 0.125, 4.0)
-SAMPLES(wide, -40.0, 40.0)
-SAMPLES(truth, 0.0, 2.0)
+#define SAMPLES(low, high, flat)                                     \
+    {.name = "matrix",                                               \
+     .inputs = ON(low, high, OP_SHAPE(3, 7)),                        \
+     .outputs = {{OP_SHAPE(3, 7)}},                                  \
+     .no_gradients = flat},                                          \
+        {.name = "scalar",                                           \
+         .inputs = ON(low, high, .rank = 0),                         \
+         .outputs = {{.rank = 0}},                                   \
+         .no_gradients = flat},                                      \
+        {.name = "empty",                                            \
+         .inputs = ON(low, high, OP_SHAPE(2, 0)),                    \
+         .outputs = {{OP_SHAPE(2, 0)}},                              \
+         .no_gradients = true},                                      \
+        {.name = "rank 8",                                           \
+         .inputs = ON(low, high, OP_SHAPE(1, 2, 1, 3, 2, 1, 2, 1)),  \
+         .outputs = {{OP_SHAPE(1, 2, 1, 3, 2, 1, 2, 1)}},            \
+         .no_gradients = true},                                      \
+    {                                                                \
+        .name = "long", .inputs = ON(low, high, OP_SHAPE(33, 1003)), \
+        .outputs = {{OP_SHAPE(33, 1003)}}, .no_gradients = true      \
+    }
+static const op_sample real_line[] = {SAMPLES(-3.0, 3.0, false), SPECIAL};
+static const op_sample positive[] = {SAMPLES(0.125, 4.0, false), SPECIAL};
+static const op_sample truth[] = {SAMPLES(0.0, 2.0, true)};
+static const op_sample steps[] = {
+    SAMPLES(-40.0, 40.0, true),
+    SPECIAL,
+    {.name = "halves",
+     .inputs = {{OP_SHAPE(6), OP_ELEMENTS(0.5, -0.5, 1.5, -2.5, 7.25, -8.75)}},
+     .outputs = {{OP_SHAPE(6)}}},
+};
 
 /* Smallest and largest numbers, which wrap. */
 #define LIMITS(tag, ...)                                                                \
@@ -47,28 +54,25 @@ SAMPLES(truth, 0.0, 2.0)
         .name = "limits of " #tag, .inputs = {{OP_SHAPE(5), OP_ELEMENTS(__VA_ARGS__)}}, \
         .outputs = {{OP_SHAPE(5)}}, .dtypes = TC_DTYPE_BIT(tag), .no_gradients = true   \
     }
-static const op_sample integers[] = {
-    {.name = "matrix",
-     .inputs = {{OP_SHAPE(9, 7), .low = -9, .high = 9}},
-     .outputs = {{OP_SHAPE(9, 7)}},
-     .dtypes = TC_DTYPES_FLOAT | TC_DTYPES_SIGNED},
-    {.name = "natural",
-     .inputs = {{OP_SHAPE(9, 7), .low = 0, .high = 9}},
-     .outputs = {{OP_SHAPE(9, 7)}},
-     .no_gradients = true},
-    {.name = "long",
-     .inputs = {{OP_SHAPE(33, 1003), .low = 0, .high = 120}},
-     .outputs = {{OP_SHAPE(33, 1003)}},
-     .no_gradients = true},
-    LIMITS(TC_I8, -128, 127, -127, 0, -1),
+#define SIGNED_SAMPLES                                                                    \
+    {.name = "matrix",                                                                    \
+     .inputs = ON(-9, 9, OP_SHAPE(9, 7)),                                                 \
+     .outputs = {{OP_SHAPE(9, 7)}},                                                       \
+     .dtypes = TC_DTYPES_FLOAT | TC_DTYPES_SIGNED},                                       \
+        {.name = "long",                                                                  \
+         .inputs = ON(0, 120, OP_SHAPE(33, 1003)),                                        \
+         .outputs = {{OP_SHAPE(33, 1003)}},                                               \
+         .no_gradients = true},                                                           \
+        LIMITS(TC_I8, -128, 127, -127, 0, -1), LIMITS(TC_I16, -32768, 32767, 300, 0, -1), \
+        LIMITS(TC_I32, -2147483648.0, 46341, 40000, 0, -1),                               \
+        LIMITS(TC_I64, -9223372036854775808.0, 4294967296.0, -4294967296.0, 0, -1), SPECIAL
+static const op_sample signeds[] = {SIGNED_SAMPLES};
+static const op_sample numbers[] = {
+    SIGNED_SAMPLES,
     LIMITS(TC_U8, 255, 254, 16, 0, 1),
-    LIMITS(TC_I16, -32768, 32767, 300, 0, -1),
     LIMITS(TC_U16, 65535, 65534, 256, 0, 1),
-    LIMITS(TC_I32, -2147483648.0, 2147483647, 40000, 0, -1),
-    LIMITS(TC_U32, 4294967295.0, 4294967294.0, 65536, 0, 1),
-    LIMITS(TC_I64, -9223372036854775808.0, 4294967296.0, -4294967296.0, 0, -1),
+    LIMITS(TC_U32, 4227858432.0, 67108864.0, 65537, 0, 1),
     LIMITS(TC_U64, 4294967296.0, 9223372036854775808.0, 3, 0, 1),
-    SPECIAL,
 };
 
 #define BUILD(op)                                                                        \
@@ -103,11 +107,11 @@ static double sigmoid(double x)
     return x < 0 ? exp(x) / (1 + exp(x)) : 1 / (1 + exp(-x));
 }
 
-UNARY_CASE(neg, SIGNEDS, integers, TC_U8, true, -x)
-UNARY_CASE(abs, NUMBERS, integers, TC_BOOL, true, fabs(x))
-UNARY_CASE(square, NUMBERS, integers, TC_BOOL, true, x *x)
-UNARY_CASE(relu, SIGNEDS, integers, TC_U8, true, x < 0 ? 0 : x)
-UNARY_CASE(sign, NUMBERS, integers, TC_BOOL, true, x > 0 ? 1 : x < 0 ? -1 : x)
+UNARY_CASE(neg, SIGNEDS, signeds, TC_U8, true, -x)
+UNARY_CASE(abs, NUMBERS, numbers, TC_BOOL, true, fabs(x))
+UNARY_CASE(square, NUMBERS, numbers, TC_BOOL, true, x *x)
+UNARY_CASE(relu, SIGNEDS, signeds, TC_U8, true, x < 0 ? 0 : x)
+UNARY_CASE(sign, NUMBERS, numbers, TC_BOOL, true, x > 0 ? 1 : x < 0 ? -1 : x)
 UNARY_CASE(exp, FLOATS, real_line, TC_I32, true, exp(x))
 UNARY_CASE(log, FLOATS, positive, TC_I32, true, log(x))
 UNARY_CASE(sqrt, FLOATS, positive, TC_I32, true, sqrt(x))
@@ -116,8 +120,8 @@ UNARY_CASE(reciprocal, FLOATS, positive, TC_I32, true, 1 / x)
 UNARY_CASE(sigmoid, FLOATS, real_line, TC_I32, true, sigmoid(x))
 UNARY_CASE(tanh, FLOATS, real_line, TC_I32, true, tanh(x))
 UNARY_CASE(erf, FLOATS, real_line, TC_I32, true, erf(x))
-UNARY_CASE(floor, FLOATS, wide, TC_I32, true, floor(x))
-UNARY_CASE(ceil, FLOATS, wide, TC_I32, true, ceil(x))
+UNARY_CASE(floor, FLOATS, steps, TC_I32, true, floor(x))
+UNARY_CASE(ceil, FLOATS, steps, TC_I32, true, ceil(x))
 UNARY_CASE(logical_not, TC_DTYPES_BOOL, truth, TC_U8, false, x == 0)
 UNARY_CASE(gelu, FLOATS, real_line, TC_I32, true,
            x == -INFINITY ? 0 : 0.5 * x * erfc(-x * sqrt(0.5)))

@@ -40,8 +40,10 @@ static inline double wrapped(tc_dtype dtype, double value)
         return value;
     bool is_signed = TC_DTYPES_SIGNED & TC_DTYPE_BIT(dtype);
     double range = ldexp(1, tc_dtype_bits(dtype));
-    value -= floor(value / range) * range;
-    return is_signed && value >= range / 2 ? value - range : value;
+    double low = is_signed ? -range / 2 : 0;
+    if (value >= low && value < low + range) /* exact, where the sums below may round */
+        return value;
+    return value - floor((value - low) / range) * range;
 }
 
 /** `name`: a reference that computes `expression` of element x of the only input. */
