@@ -99,44 +99,54 @@ static bool equal_attr(const tc_attr *a, const tc_attr *b)
     return true;
 }
 
+static bool is_commutative(const tc_node *node)
+{
+    return node->attrs.op->flags & TC_OP_COMMUTATIVE && node->n_inputs == 2;
+}
+
+static uint64_t hash_edge(tc_edge edge)
+{
+    return tc_hash_combine((uint64_t)(uint32_t)edge.node, (uint64_t)(uint32_t)edge.output);
+}
+
 static uint64_t hash_node(const tc_node *node)
 {
     const tc_op *op = node->attrs.op;
     uint64_t hash = (uint64_t)(uintptr_t)op;
     for (int16_t i = 0; i < op->n_attrs; i++)
         hash = tc_hash_combine(hash, hash_attr(&node->attrs.values[i]));
+    if (is_commutative(node))
+        return tc_hash_combine(hash, hash_edge(node->inputs[0]) + hash_edge(node->inputs[1]));
     for (int32_t i = 0; i < node->n_inputs; i++)
-        hash = tc_hash_combine(hash, (uint64_t)(uint32_t)node->inputs[i].node << 32 |
-                                         (uint32_t)node->inputs[i].output);
+        hash = tc_hash_combine(hash, hash_edge(node->inputs[i]));
     return hash;
+}
+
+static bool equal_edges(tc_edge a, tc_edge b)
+{
+    return a.node == b.node && a.output == b.output;
+}
+
+static bool equal_inputs(const tc_node *a, const tc_node *b)
+{
+    bool equal = a->n_inputs == b->n_inputs;
+    for (int32_t i = 0; equal && i < a->n_inputs; i++)
+        equal = equal_edges(a->inputs[i], b->inputs[i]);
+    return equal || (is_commutative(a) && equal_edges(a->inputs[0], b->inputs[1]) &&
+                     equal_edges(a->inputs[1], b->inputs[0]));
 }
 
 static bool equal_nodes(const tc_node *a, const tc_node *b)
 {
-    if (a->attrs.op != b->attrs.op || a->n_inputs != b->n_inputs || a->n_outputs != b->n_outputs ||
-        a->n_controls != b->n_controls)
+    if (a->attrs.op != b->attrs.op || a->n_outputs != b->n_outputs ||
+        a->n_controls != b->n_controls || !equal_inputs(a, b))
         return false;
-    for (int32_t i = 0; i < a->n_inputs; i++)
-        if (a->inputs[i].node != b->inputs[i].node || a->inputs[i].output != b->inputs[i].output)
-            return false;
     for (int16_t i = 0; i < a->attrs.op->n_attrs; i++)
         if (!equal_attr(&a->attrs.values[i], &b->attrs.values[i]))
             return false;
     const char *device = tc_node_note(a, "device"), *other = tc_node_note(b, "device");
     return equal_bytes(a->controls, b->controls, (size_t)a->n_controls * sizeof *a->controls) &&
            (device == other || (device && other && strcmp(device, other) == 0));
-}
-
-/* a + b and b + a: inputs in the order of their edges. */
-static void order_inputs(tc_node *node)
-{
-    if (!(node->attrs.op->flags & TC_OP_COMMUTATIVE) || node->n_inputs != 2)
-        return;
-    tc_edge a = node->inputs[0], b = node->inputs[1];
-    if (b.node < a.node || (b.node == a.node && b.output < a.output)) {
-        node->inputs[0] = b;
-        node->inputs[1] = a;
-    }
 }
 
 /* Open addressing over the nodes kept so far; never more than half full. */
@@ -150,7 +160,6 @@ static tc_status merge(tc_pass_context *pass, table *t, tc_node *node, int32_t o
 {
     if (node->attrs.op->effects & NOT_MERGED || node->n_outputs == 0 || tc_node_is_identity(node))
         return tc_ir_keep(pass, node, old);
-    order_inputs(node);
     uint64_t hash = hash_node(node);
     size_t slot = hash & t->mask;
     for (; t->slots[slot]; slot = (slot + 1) & t->mask) {

@@ -1,4 +1,5 @@
-/* The memory planner: exact offsets, random lifetimes, how near it comes to the largest live set. */
+/* The memory planner: exact offsets, random lifetimes, how near it comes to the largest live set.
+ */
 #include "support/test.h"
 
 #include <time.h>
@@ -55,11 +56,11 @@ static void test_offsets(void **state)
 static void test_best_fit(void **state)
 {
     /*
-     * Two gaps are free at step 1, of 256 bytes where block 0 was and of 128 where block 2 was; 128 bytes go into the
-     * smaller one and 256 into the larger.
+     * Two gaps are free at step 1, of 256 bytes where block 0 was and of 128 where block 2 was; 128
+     * bytes go into the smaller one and 256 into the larger.
      */
-    tc_lifetime blocks[] = {block(256, 0, 0), block(512, 0, 1), block(128, 0, 0), block(512, 0, 1),
-                            block(128, 1, 1), block(256, 1, 1)};
+    tc_lifetime blocks[] = {block(256, 0, 0), block(512, 0, 1), block(128, 0, 0),
+                            block(512, 0, 1), block(128, 1, 1), block(256, 1, 1)};
     size_t total;
     assert_ok(tc_memory_plan(blocks, COUNT(blocks), &total));
     assert_int_equal(total, 512 + 512 + 256 + 128);
@@ -192,15 +193,16 @@ static void test_deterministic(void **state)
         assert_int_equal(a[i].offset, b[i].offset);
 }
 
-/* Training of a network of `layers` blocks: activations live until the backward pass comes back to them. */
+/* Training of a network of `layers` blocks: activations live until the backward pass comes back to
+ * them. */
 static int32_t training_blocks(tc_lifetime *blocks, int32_t layers)
 {
     int32_t count = 0, steps = layers * 4;
     for (int32_t i = 0; i < layers; i++) {
         size_t width = (size_t)1 << (10 + i % 7);
-        blocks[count++] = block(width * 12, 2 * i, steps - 2 * i);        /* activation */
-        blocks[count++] = block(width * 40, 2 * i, 2 * i);                /* workspace */
-        blocks[count++] = block(width * 12, 2 * i, 2 * i + 1);            /* before the non-linearity */
+        blocks[count++] = block(width * 12, 2 * i, steps - 2 * i); /* activation */
+        blocks[count++] = block(width * 40, 2 * i, 2 * i);         /* workspace */
+        blocks[count++] = block(width * 12, 2 * i, 2 * i + 1);     /* before the non-linearity */
         blocks[count++] = block(width * 12, steps - 2 * i, steps - 2 * i + 2); /* its gradient */
         blocks[count++] = block(width * 5 + 4, steps - 2 * i, steps + 2);      /* of the weights */
     }
