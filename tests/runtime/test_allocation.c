@@ -1,0 +1,142 @@
+/* Memory: none in steady state, and a status where there is none left. */
+#include <stdatomic.h>
+
+#include "../support/counting_allocator.h"
+#include "../support/test.h"
+#include "model.h"
+
+/*
+ * Every allocation of the process, whoever makes it: these stand before those of libc.
+ */
+static atomic_llong interposed;
+
+extern void *__libc_malloc(size_t size);
+extern void *__libc_calloc(size_t count, size_t size);
+extern void *__libc_realloc(void *memory, size_t size);
+extern void *__libc_memalign(size_t alignment, size_t size);
+
+#if !TEST_SANITIZED
+void *malloc(size_t size)
+{
+    atomic_fetch_add(&interposed, 1);
+    return __libc_malloc(size);
+}
+
+void *calloc(size_t count, size_t size)
+{
+    atomic_fetch_add(&interposed, 1);
+    return __libc_calloc(count, size);
+}
+
+void *realloc(void *memory, size_t size)
+{
+    atomic_fetch_add(&interposed, 1);
+    return __libc_realloc(memory, size);
+}
+
+void *aligned_alloc(size_t alignment, size_t size)
+{
+    atomic_fetch_add(&interposed, 1);
+    return __libc_memalign(alignment, size);
+}
+
+int posix_memalign(void **memory, size_t alignment, size_t size)
+{
+    atomic_fetch_add(&interposed, 1);
+    *memory = __libc_memalign(alignment, size);
+    return *memory ? 0 : 12;
+}
+#endif
+
+typedef struct steady {
+    test_model model;
+    tc_session *session;
+    tc_callable *train, *infer;
+    tc_tensor *loss, *logits;
+} steady;
+
+static tc_status run_all(steady *s)
+{
+    test_model *m = &s->model;
+    tc_tensor *inputs[] = {m->features, m->labels};
+    TC_TRY(tc_callable_run(s->train, inputs, &s->loss, NULL));
+    TC_TRY(tc_callable_run(s->infer, inputs, &s->logits, NULL));
+    TC_TRY(tc_session_run(s->session, TC_FEEDS({m->x, m->features}, {m->y, m->labels}),
+                          TC_FETCHES(m->loss), TC_TARGETS(m->train), &s->loss, NULL));
+    return tc_session_run(s->session, TC_FEEDS({m->x, m->features}), TC_FETCHES(m->logits),
+                          TC_NO_TARGETS, &s->logits, NULL);
+}
+
+static tc_status steady_create(steady *s)
+{
+    test_model *m = &s->model;
+    TC_TRY(test_model_create(m));
+    TC_TRY(tc_session_create(m->graph, NULL, &s->session));
+    TC_TRY(tc_session_compile(s->session, TC_FETCHES(m->x, m->y), TC_FETCHES(m->loss),
+                              TC_TARGETS(m->train), NULL, &s->train));
+    return tc_session_compile(s->session, TC_FETCHES(m->x), TC_FETCHES(m->logits), TC_NO_TARGETS,
+                              NULL, &s->infer);
+}
+
+static void steady_destroy(steady *s)
+{
+    tc_tensor_release(s->loss);
+    tc_tensor_release(s->logits);
+    tc_callable_release(s->train);
+    tc_callable_release(s->infer);
+    tc_session_release(s->session);
+    test_model_destroy(&s->model);
+}
+
+static void test_allocation_none_in_steady_state(void **state)
+{
+    (void)state;
+    counting_allocator_install();
+    steady s = {0};
+    assert_ok(steady_create(&s));
+    for (int i = 0; i < 3; i++)
+        assert_ok(run_all(&s));
+    int64_t counted = counting_allocator_total();
+    long long malloced = atomic_load(&interposed);
+    for (int i = 0; i < 100; i++)
+        if (run_all(&s) != TC_OK)
+            fail();
+    long long malloced_after = atomic_load(&interposed);
+    assert_int_equal(counting_allocator_total(), counted);
+    assert_int_equal(malloced_after, malloced);
+#if !TEST_SANITIZED
+    assert_true(malloced > 0); /* the interposition is in force */
+#endif
+    steady_destroy(&s);
+    counting_allocator_remove();
+}
+
+/* Build, compile and run with every allocation failing in turn. */
+static tc_status whole_life(void *context)
+{
+    (void)context;
+    steady s = {0};
+    tc_status status = steady_create(&s);
+    for (int i = 0; i < 2 && status == TC_OK; i++)
+        status = run_all(&s);
+    steady_destroy(&s);
+    return status;
+}
+
+static void test_allocation_failures(void **state)
+{
+    (void)state;
+    counting_allocator_install();
+    int64_t allocations = counting_allocator_sweep(whole_life, NULL);
+    assert_true(allocations > 50);
+    counting_allocator_remove();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_allocation_none_in_steady_state),
+        cmocka_unit_test(test_allocation_failures),
+    };
+    return cmocka_run_group_tests_name("allocation", tests, NULL, NULL);
+}
