@@ -1,5 +1,4 @@
 /* Indices as unit vectors. */
-#include "core/dtype.h"
 #include "core/shape.h"
 #include "ops/build.h"
 #include "tensorc/ops/shape.h"
@@ -8,21 +7,17 @@ static tc_status one_hot_infer(tc_infer *infer)
 {
     const tc_shape *indices = &infer->inputs[0].shape;
     int64_t depth = tc_attrs_int(infer->attrs, "depth");
-    tc_dtype dtype = tc_attrs_dtype(infer->attrs, "dtype");
     tc_shape shape = {.rank = indices->rank + 1};
     int axis;
     if (depth < 1)
         return tc_infer_fail(infer, "depth is %lld, but must be 1 at least", (long long)depth);
-    if (!tc_dtype_size(dtype))
-        return tc_infer_fail(infer, "there are no tensors of dtype %s in this version",
-                             tc_dtype_name(dtype));
     if (shape.rank > TC_MAX_RANK)
         return tc_infer_fail(infer, "a result of rank %d is beyond the limit of %d",
                              (int)shape.rank, TC_MAX_RANK);
     TC_TRY(tc_infer_axis(infer, "axis", tc_attrs_int(infer->attrs, "axis"), shape.rank, &axis));
     for (int32_t i = 0, d = 0; i < shape.rank; i++)
         shape.dims[i] = i == axis ? (tc_dim){depth, NULL} : indices->dims[d++];
-    infer->outputs[0].dtype = dtype;
+    infer->outputs[0].dtype = tc_attrs_dtype(infer->attrs, "dtype");
     infer->outputs[0].shape = shape;
     return TC_OK;
 }

@@ -95,7 +95,7 @@ static const op_bad bad[] = {
      .message = "axis 2"},
     {.inputs = {{.dtype = TC_I64, OP_SHAPE(2)}},
      .options = VECTORS(2, 0, 1, 0, TC_C64, false),
-     .message = "no tensors of dtype c64"},
+     .message = "dtype c64 are not supported"},
     {.inputs = {{.dtype = TC_F32, OP_SHAPE(2)}},
      .options = VECTORS(2, .defaults = true),
      .message = "must be i32 or i64"},
