@@ -105,6 +105,8 @@ static void NAME(gradient)(void *context, int64_t begin, int64_t end, int worker
     const job *j = context;
     const params *p = j->params;
     int64_t n = p->count;
+    if (n <= 0)
+        return;
     REAL *buffers = worker_scratch(j->workspace + p->scratch_at, p->scratch, worker);
     for (int64_t chunk = begin; chunk < end; chunk++) {
         double *sums = (void *)(j->workspace + p->partials + (size_t)chunk * p->partial);
@@ -165,8 +167,6 @@ static tc_status NAME(run_gradient)(const void *prepared, const void *const *inp
              .dscale = outputs[1],
              .doffset = outputs[2],
              .workspace = workspace};
-    if (p->count == 0)
-        return TC_OK;
     tc_parallel_for(context->pool, p->chunks, 1, NAME(gradient), &j);
     tc_parallel_for(context->pool, p->count, 1024, NAME(combine), &j);
     return TC_OK;
