@@ -46,8 +46,11 @@ static void fill(void *argument, int64_t begin, int64_t end, int worker)
 {
     (void)worker;
     const job *j = argument;
-    for (int64_t at = begin; at < end; at += 8)
-        memcpy(j->output + at, &j->pattern, end - at < 8 ? (size_t)(end - at) : 8);
+    uint64_t *whole = (uint64_t *)(void *)(j->output + begin); /* blocks begin at whole patterns */
+    int64_t count = (end - begin) / 8;
+    for (int64_t i = 0; i < count; i++)
+        memcpy(&whole[i], &j->pattern, 8);
+    memcpy(&whole[count], &j->pattern, (size_t)(end - begin) % 8);
 }
 
 static tc_status run(const void *params, const void *const *inputs, void *const *outputs,

@@ -39,6 +39,20 @@ FROM_FLOAT(f64, double)
 TILE(f64_to_f16, double, uint16_t, tc_f64_to_f16(x))
 TILE(f64_to_bf16, double, uint16_t, tc_f64_to_bf16(x))
 
+#define HALF_TILES(tag)                                                                   \
+    static void f32_to_##tag(const void *const *in, void *y, int64_t n, unsigned scalars) \
+    {                                                                                     \
+        (void)scalars;                                                                    \
+        convert_to_##tag(in[0], y, n);                                                    \
+    }                                                                                     \
+    static void tag##_to_f32(const void *const *in, void *y, int64_t n, unsigned scalars) \
+    {                                                                                     \
+        (void)scalars;                                                                    \
+        convert_from_##tag(in[0], y, n);                                                  \
+    }
+HALF_TILES(f16)
+HALF_TILES(bf16)
+
 /* Integers keep their low bits, whatever the sign of the target. */
 #define FROM_INT(tag)                            \
     TILE(tag##_to_f32, TC_TYPE(tag), float, x)   \
@@ -72,8 +86,10 @@ FROM_INT(u64)
 
 #define DTYPES (TC_BOOL + 1)
 static const tc_tile_function tiles[DTYPES][DTYPES] = {
-    [TC_F32] = {FLOAT_ROW(f32)},
+    [TC_F32] = {FLOAT_ROW(f32), [TC_F16] = f32_to_f16, [TC_BF16] = f32_to_bf16},
     [TC_F64] = {FLOAT_ROW(f64), [TC_F16] = f64_to_f16, [TC_BF16] = f64_to_bf16},
+    [TC_F16] = {[TC_F32] = f16_to_f32, [TC_F16] = u16_to_16},
+    [TC_BF16] = {[TC_F32] = bf16_to_f32, [TC_BF16] = u16_to_16},
     [TC_I8] = INT_ROW(i8),
     [TC_I16] = INT_ROW(i16),
     [TC_I32] = INT_ROW(i32),
@@ -107,14 +123,15 @@ static tc_status run(const void *params, const void *const *inputs, void *const 
     tc_elementwise code = {.inputs = 1,
                            .input_size = {(int8_t)tc_dtype_size((tc_dtype)from)},
                            .output_size = (int8_t)tc_dtype_size((tc_dtype)to)};
-    bool narrows = narrow[to] && !tiles[from][to]; /* f64 has a tile of its own */
-    if (from == to && widen[from]) {
-        code.tile = tiles[TC_U16][TC_U16];
-    } else {
+    if (!tiles[from][to] && widen[from]) {
         code.widen = widen[from];
-        code.narrow = narrows ? narrow[to] : NULL;
-        code.tile = tiles[widen[from] ? TC_F32 : from][narrows ? TC_F32 : to];
+        from = TC_F32;
     }
+    if (!tiles[from][to]) { /* an integer to a 16-bit float */
+        code.narrow = narrow[to];
+        to = TC_F32;
+    }
+    code.tile = tiles[from][to];
     tc_elementwise_run(&code, p, inputs, outputs[0], context);
     return TC_OK;
 }
