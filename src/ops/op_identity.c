@@ -74,6 +74,10 @@ tc_value tc_no_op_at(tc_location at, tc_graph *graph)
 /* Control dependencies rather than inputs, because updates and groups may have no output. */
 tc_value tc_group_at(tc_location at, tc_graph *graph, const tc_value *values, size_t count)
 {
+    for (size_t i = 0; i < count; i++)
+        if (!tc_value_ok(values[i]) || values[i].graph != graph)
+            return tc_graph_fail(graph, at, TC_INVALID_ARGUMENT,
+                                 "group: value %zu of %zu is not a value of this graph", i, count);
     tc_control_push(graph, values, count);
     tc_value group =
         tc_node_build(graph, &(const tc_node_spec){.op = "no_op", .name = "group", .at = at});
