@@ -1,0 +1,152 @@
+/*
+ * Random programs of computations, views, variables and writes: every plan is followed step by step
+ * (check_plan), with optional passes on and off. What is wrong with one seed is found again by
+ * giving the seed as the only argument.
+ */
+#include "compiler/compiler_test.h"
+
+typedef struct generator {
+    uint64_t state;
+    tc_graph *graph;
+    tc_value values[200]; /* f32 of 8 elements, in various shapes */
+    int n_values;
+    tc_value variables[5];
+    int n_variables;
+    tc_value updates[40];
+    int n_updates;
+} generator;
+
+static uint32_t pick(generator *g, uint32_t count)
+{
+    g->state ^= g->state << 13;
+    g->state ^= g->state >> 7;
+    g->state ^= g->state << 17;
+    return (uint32_t)(g->state >> 33) % count;
+}
+
+static tc_value any_value(generator *g)
+{
+    return g->values[pick(g, (uint32_t)g->n_values)];
+}
+
+/* A value in one of three shapes, so that views appear everywhere. */
+static tc_value shaped(generator *g, tc_value value)
+{
+    switch (pick(g, 6)) {
+    case 0: return tc_reshape(value, TC_SHAPE(2, 4));
+    case 1: return tc_reshape(value, TC_SHAPE(8));
+    case 2: return tc_identity(value);
+    default: return value;
+    }
+}
+
+static tc_value flat(tc_value value)
+{
+    return tc_value_shape(value).rank == 1 ? value : tc_reshape(value, TC_SHAPE(8));
+}
+
+static tc_value write(generator *g)
+{
+    tc_value variable = g->variables[pick(g, (uint32_t)g->n_variables)];
+    tc_value source =
+        pick(g, 3) ? flat(any_value(g)) : g->variables[pick(g, (uint32_t)g->n_variables)];
+    switch (pick(g, 4)) {
+    case 0: return tc_assign(variable, source);
+    case 1: return tc_assign_add(variable, source);
+    case 2: return tc_assign_sub(variable, source);
+    default: {
+        tc_value other = g->variables[pick(g, (uint32_t)g->n_variables)];
+        if (other.node == variable.node)
+            return tc_assign(variable, source);
+        return tc_apply_momentum(variable, other, source,
+                                 tc_constant_scalar(g->graph, TC_F32, 0.5));
+    }
+    }
+}
+
+static void add_node(generator *g)
+{
+    tc_value value;
+    switch (pick(g, 9)) {
+    case 0: value = tc_neg(shaped(g, any_value(g))); break;
+    case 1: value = tc_exp(shaped(g, any_value(g))); break;
+    case 2:
+    case 3: value = tc_add(flat(any_value(g)), flat(any_value(g))); break;
+    case 4: value = tc_mul(flat(any_value(g)), flat(any_value(g))); break;
+    case 5: value = shaped(g, any_value(g)); break;
+    case 6: value = tc_expand_like(flat(any_value(g)), flat(any_value(g))); break;
+    default:
+        value = write(g);
+        g->updates[g->n_updates++] = value;
+        if (pick(g, 3)) /* whose output is seldom read */
+            return;
+    }
+    g->values[g->n_values++] = value;
+}
+
+static void generate(generator *g, test_request *r)
+{
+    *r = (test_request){0};
+    g->graph = tc_graph_create();
+    tc_value x = tc_placeholder(g->graph, "x", TC_F32, TC_SHAPE(TC_DIM("n")));
+    tc_value y = tc_placeholder(g->graph, "y", TC_F32, TC_SHAPE(8));
+    g->values[g->n_values++] = tc_reshape(x, TC_SHAPE(8));
+    g->values[g->n_values++] = y;
+    g->values[g->n_values++] = tc_fill(g->graph, TC_F32, TC_SHAPE(8), 3);
+    request_feed(r, x);
+    request_feed(r, y);
+    g->n_variables = 1 + (int)pick(g, 5);
+    for (int i = 0; i < g->n_variables; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "v%d", i);
+        g->variables[i] = tc_variable(g->graph, name, tc_fill(g->graph, TC_F32, TC_SHAPE(8), i));
+        g->values[g->n_values++] = g->variables[i];
+    }
+    int nodes = 3 + (int)pick(g, 37);
+    for (int i = 0; i < nodes; i++)
+        add_node(g);
+    int fetches = (int)pick(g, 6);
+    for (int i = 0; i < fetches; i++)
+        request_fetch(r, any_value(g));
+    for (int i = 0;
+         i < g->n_updates && r->request.n_fetches < TEST_EDGES && r->request.n_targets < TEST_EDGES;
+         i++) {
+        if (pick(g, 2))
+            request_target(r, g->updates[i]);
+        else if (pick(g, 3) == 0)
+            request_fetch(r, g->updates[i]);
+    }
+    assert_ok(tc_graph_status(g->graph));
+}
+
+static void check_seed(uint64_t seed)
+{
+    generator g = {.state = seed * 0x9E3779B97F4A7C15u + 1};
+    test_request r;
+    fake_target target = fake_target_make();
+    const tc_shape shapes[] = {TC_SHAPE(8), TC_SHAPE(8)};
+    generate(&g, &r);
+    for (int passes = 0; passes < 2; passes++) {
+        r.request.disable_passes = passes ? NULL : "all";
+        tc_program *program = compile_ok(g.graph, &r, &target);
+        tc_plan_release(plan_ok(program, shapes, &target));
+        tc_program_release(program);
+    }
+    tc_graph_release(g.graph);
+}
+
+static uint64_t first_seed = 1, last_seed = TEST_SANITIZED ? 300 : 3000;
+
+static void test_random_programs(void **state)
+{
+    for (uint64_t seed = first_seed; seed <= last_seed; seed++)
+        check_seed(seed);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_random_programs)};
+    if (argc > 1)
+        first_seed = last_seed = strtoull(argv[1], NULL, 10);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
