@@ -17,16 +17,20 @@
 #define TC_GRADIENT_OF     "gradient_of"
 #define TC_GRADIENT_RESULT "gradient"
 
+/* A function that only the body being copied knows, copied too. */
+typedef struct tc_local {
+    const tc_graph *body, *copy;
+} tc_local;
+
 /* Copying the nodes of one body into another one. */
 typedef struct tc_copying {
     const tc_graph *from;
     tc_graph *to;
     tc_location at;
     const char *name; /* of the function that is differentiated */
-    int64_t stream;   /* of the call that this body is put in place of; used where `nested` */
-    bool nested;
     bool *needed;     /* nodes of `from` */
     tc_edge **values; /* nodes of `from` -> their outputs in `to` */
+    TC_VECTOR(tc_local) locals;
 } tc_copying;
 
 static bool fail(const tc_copying *c, const tc_node *node, const char *why)
@@ -38,29 +42,79 @@ static bool fail(const tc_copying *c, const tc_node *node, const char *why)
 
 static bool copy_body(tc_copying *c, const tc_edge *inputs, tc_edge *results, const bool *wanted);
 
-/* Puts the body of a function that only `from` knows in the place of its call. */
-static bool copy_local_call(tc_copying *c, const tc_node *node, const tc_graph *body)
+/* Parameters for all those of `body`; what it captured becomes an ordinary parameter. */
+static bool copy_parameters(const tc_graph *body, tc_graph *to, tc_location at, tc_edge *inputs)
 {
-    if (tc_attrs_string(&node->attrs, "gradient")[0])
-        return fail(c, node,
-                    "it calls a function of its own that has a custom gradient; define "
-                    "that function outside of it");
-    tc_edge *inputs = tc_alloc_zero((size_t)node->n_inputs, sizeof *inputs);
-    bool copied = inputs;
-    for (int32_t i = 0; copied && i < node->n_inputs; i++)
-        inputs[i] = c->values[node->inputs[i].node][node->inputs[i].output];
-    int64_t stream = tc_attrs_int(&node->attrs, "stream");
-    tc_copying inner = {
-        .from = body,
-        .to = c->to,
-        .at = c->at,
-        .name = c->name,
-        .stream = c->nested ? tc_stream_within(c->stream, stream) : stream,
-        .nested = true,
-    };
-    copied = copied && copy_body(&inner, inputs, c->values[node->index], NULL);
+    for (size_t i = 0; i < body->parameters.count; i++) {
+        const tc_node *node = body->nodes.data[body->parameters.data[i]];
+        tc_value value =
+            tc_parameter_at(at, to, node->name, node->outputs[0].dtype, node->outputs[0].shape);
+        inputs[i] = (tc_edge){value.node, value.output};
+    }
+    return !tc_graph_failed(to);
+}
+
+/* Copies what a local function needs into `copy` and ends that. */
+static bool copy_function_body(const tc_copying *c, const tc_graph *body, tc_graph *copy)
+{
+    tc_copying inner = {.from = body, .to = copy, .at = c->at, .name = c->name};
+    size_t n_results = body->results.count;
+    tc_edge *inputs = tc_alloc_zero(body->parameters.count, sizeof *inputs);
+    tc_edge *edges = tc_alloc_zero(n_results, sizeof *edges);
+    tc_value *results = tc_alloc_zero(n_results, sizeof *results);
+    bool copied = inputs && edges && results && copy_parameters(body, copy, c->at, inputs) &&
+                  copy_body(&inner, inputs, edges, NULL);
+    for (size_t i = 0; copied && i < n_results; i++)
+        results[i] = tc_edge_value(copy, edges[i]);
+    if (copied)
+        tc_function_end_at(c->at, copy, results, n_results);
     tc_free(inputs);
-    return copied;
+    tc_free(edges);
+    tc_free(results);
+    return copied && !tc_graph_failed(copy);
+}
+
+/*
+ * The copy of a function that is defined inside of `from`. It stays a function, called with the
+ * stream of the original call, because random numbers depend on how calls nest.
+ */
+static const tc_graph *copy_local(tc_copying *c, const tc_graph *body)
+{
+    for (size_t i = 0; i < c->locals.count; i++)
+        if (c->locals.data[i].body == body)
+            return c->locals.data[i].copy;
+    size_t size = strlen(body->function_name) + 24;
+    char *name = tc_alloc(size);
+    if (!name)
+        return NULL;
+    snprintf(name, size, "%s", body->function_name);
+    for (int n = 1; tc_graph_find_function(c->to, name); n++)
+        snprintf(name, size, "%s_%d", body->function_name, n);
+    tc_graph *copy = tc_function_begin(c->to, name);
+    tc_free(name);
+    const tc_local local = {body, copy};
+    return copy && copy_function_body(c, body, copy) && tc_vector_push(&c->locals, local) ? copy
+                                                                                          : NULL;
+}
+
+/* Where `value`, of attribute `def`, names a function that `to` does not know, makes it name a
+ * copy. */
+static bool localize(tc_copying *c, const tc_node *node, const tc_attr_def *def, tc_attr *value)
+{
+    bool custom = strcmp(def->name, "gradient") == 0 && tc_node_function(&node->attrs);
+    if (def->type != TC_ATTR_FUNCTION && !custom)
+        return true;
+    const tc_graph *body = tc_graph_find_function(c->from, value->s);
+    if (!body || tc_graph_find_function(c->to, value->s) == body)
+        return true;
+    if (custom) /* its captures would have to become inputs of the call */
+        return fail(c, node,
+                    "it defines the gradient function of a call itself; define that "
+                    "function outside of it");
+    const tc_graph *copy = copy_local(c, body);
+    if (copy)
+        value->s = copy->function_name;
+    return copy;
 }
 
 static bool copy_node(tc_copying *c, const tc_node *node)
@@ -73,23 +127,19 @@ static bool copy_node(tc_copying *c, const tc_node *node)
         return fail(c, node,
                     "the gradient computes the body again, which must not write twice; "
                     "give the call a gradient function");
-    const tc_attr *function = tc_node_function(&node->attrs);
-    const tc_graph *body = function ? tc_graph_find_function(c->from, function->s) : NULL;
-    if (body && tc_graph_find_function(c->to, function->s) != body)
-        return copy_local_call(c, node, body);
     tc_value *inputs = tc_alloc_zero((size_t)node->n_inputs, sizeof *inputs);
     tc_attr_arg *attrs = tc_alloc_zero((size_t)op->n_attrs, sizeof *attrs);
     const tc_node *copy = NULL;
-    if (inputs && attrs) {
+    bool good = inputs && attrs;
+    for (int i = 0; good && i < op->n_attrs; i++) {
+        attrs[i] = (tc_attr_arg){op->attrs[i].name, node->attrs.values[i]};
+        good = localize(c, node, &op->attrs[i], &attrs[i].value);
+    }
+    if (good) {
         for (int32_t i = 0; i < node->n_inputs; i++) {
             tc_edge edge = node->inputs[i];
             inputs[i] = edge.node < 0 ? TC_NO_VALUE
                                       : tc_edge_value(c->to, c->values[edge.node][edge.output]);
-        }
-        for (int i = 0; i < op->n_attrs; i++) {
-            attrs[i] = (tc_attr_arg){op->attrs[i].name, node->attrs.values[i]};
-            if (c->nested && strcmp(op->attrs[i].name, "stream") == 0)
-                attrs[i].value.i = tc_stream_within(c->stream, attrs[i].value.i);
         }
         copy = tc_graph_append(c->to,
                                &(const tc_node_spec){.op = op->name,
@@ -151,20 +201,10 @@ static bool copy_body(tc_copying *c, const tc_edge *inputs, tc_edge *results, co
         tc_free(c->values[i]);
     tc_free(c->values);
     tc_free(c->needed);
+    tc_vector_free(&c->locals);
     if (!copied && !tc_graph_failed(c->to))
         tc_graph_fail_memory(c->to, c->at);
     return copied;
-}
-
-static tc_value parameter_like(tc_location at, tc_graph *body, const char *prefix, const char *name,
-                               const tc_value_info *info)
-{
-    if (prefix)
-        tc_scope_push(body, prefix);
-    tc_value value = tc_parameter_at(at, body, name, info->dtype, info->shape);
-    if (prefix)
-        tc_scope_pop(body);
-    return value;
 }
 
 /* Everything that deriving a function needs by input and output. */
@@ -183,23 +223,24 @@ static bool derive_nodes(tc_deriving *d, const tc_graph *from, tc_graph *to, con
 {
     tc_location at = grad->at;
     size_t n_inputs = from->parameters.count, n_outputs = from->results.count;
-    for (size_t i = 0; i < n_inputs; i++) {
-        const tc_node *node = from->nodes.data[from->parameters.data[i]];
-        tc_value x = parameter_like(at, to, NULL, node->name, &node->outputs[0]);
-        d->inputs[i] = (tc_edge){x.node, x.output};
+    if (!copy_parameters(from, to, at, d->inputs))
+        return false;
+    for (size_t i = 0; i < n_inputs; i++)
         if (grad->needed[i])
-            d->xs[d->x_count++] = x;
-    }
+            d->xs[d->x_count++] = tc_edge_value(to, d->inputs[i]);
     tc_copying copying = {.from = from, .to = to, .at = at, .name = from->function_name};
-    if (tc_graph_failed(to) || !copy_body(&copying, d->inputs, d->results, d->flows))
+    if (!copy_body(&copying, d->inputs, d->results, d->flows))
         return false;
     for (size_t i = 0; i < n_outputs; i++) {
         if (!d->flows[i])
             continue;
-        const tc_node *node = from->nodes.data[from->results.data[i].node];
+        tc_edge result = from->results.data[i];
+        const tc_value_info *info = tc_edge_info(from, result);
         d->ys[d->y_count] = tc_edge_value(to, d->results[i]);
-        d->y_gradients[d->y_count++] = parameter_like(at, to, "output_gradients", node->name,
-                                                      tc_edge_info(from, from->results.data[i]));
+        tc_scope_push(to, "output_gradients");
+        d->y_gradients[d->y_count++] =
+            tc_parameter_at(at, to, from->nodes.data[result.node]->name, info->dtype, info->shape);
+        tc_scope_pop(to);
     }
     return !tc_graph_failed(to) && tc_gradients_flow(to, at, d->ys, d->y_gradients, d->y_count,
                                                      d->xs, d->x_count, d->gradients) == TC_OK;

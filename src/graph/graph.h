@@ -105,9 +105,10 @@ bool tc_node_is(const tc_node *node, const char *op);
 const char *tc_graph_intern(tc_graph *graph, const char *text);
 
 /**
- * The random stream of a node of a function body once the call is inlined. A nested call's own
- * stream attribute is combined in the same way. The gradient of a call runs in the stream of the
- * call, so both draw the same numbers.
+ * The random stream of a node of a function body once the call is inlined. Calls nest from the
+ * outermost inwards: a nested call's own stream is replaced by tc_stream_within(outer, its own)
+ * before its body is put in its place. The gradient of a call runs in the stream of the call, so
+ * both draw the same numbers.
  */
 static inline int64_t tc_stream_within(int64_t call, int64_t inner)
 {

@@ -111,9 +111,9 @@ static tc_status verify_function(const tc_graph *body)
     return TC_OK;
 }
 
-tc_status tc_graph_verify(const tc_graph *graph)
+/* What inference relies on, in the functions too: they are inferred through their calls. */
+static tc_status verify_structure(const tc_graph *graph)
 {
-    TC_TRY(tc_graph_status(graph));
     for (size_t i = 0; i < graph->nodes.count; i++) {
         const tc_node *node = graph->nodes.data[i];
         const uint64_t *named = tc_map_find_string(&graph->names, node->name);
@@ -121,11 +121,26 @@ tc_status tc_graph_verify(const tc_graph *graph)
             return broken(node, "is not found by its name and number %zu", i);
         TC_TRY(verify_attrs(graph, node));
         TC_TRY(verify_edges(graph, node));
-        TC_TRY(verify_outputs(graph, node));
     }
     if (graph->function_name)
         TC_TRY(verify_function(graph));
     for (size_t i = 0; i < graph->functions.count; i++)
-        TC_TRY(tc_graph_verify(graph->functions.data[i]));
+        TC_TRY(verify_structure(graph->functions.data[i]));
     return TC_OK;
+}
+
+static tc_status verify_inference(const tc_graph *graph)
+{
+    for (size_t i = 0; i < graph->nodes.count; i++)
+        TC_TRY(verify_outputs(graph, graph->nodes.data[i]));
+    for (size_t i = 0; i < graph->functions.count; i++)
+        TC_TRY(verify_inference(graph->functions.data[i]));
+    return TC_OK;
+}
+
+tc_status tc_graph_verify(const tc_graph *graph)
+{
+    TC_TRY(tc_graph_status(graph));
+    TC_TRY(verify_structure(graph));
+    return verify_inference(graph);
 }
