@@ -166,14 +166,15 @@ static void choose_tiles(tc_gemm *g)
 
 bool tc_gemm_plan(tc_gemm *g, int threads)
 {
-    g->items = 1;
+    bool empty = g->m == 0 || g->n == 0;
+    for (int i = 0; i < g->batch_rank; i++)
+        empty = empty || g->batch_dims[i] == 0;
+    g->items = empty ? 0 : 1;
+    if (empty)
+        return true;
     for (int i = 0; i < g->batch_rank; i++)
         if (!tc_mul_i64(g->items, g->batch_dims[i], &g->items))
             return false;
-    if (g->m <= 0 || g->n <= 0 || g->items <= 0) {
-        g->items = g->m < 0 || g->n < 0 || g->items < 0 ? -1 : 0;
-        return g->items == 0;
-    }
     g->whole_items = g->items > 1 && !product_above(g->m, g->n, g->k, ITEM_WORK);
     g->mode = choose_mode(g);
     choose_tiles(g);

@@ -25,6 +25,10 @@
                     const T *b, int64_t ldb, int64_t panel, T *c, int64_t ldc, bool accumulate);  \
         void (*dot)(int64_t m, int64_t n, int64_t k, const T *a, int64_t lda, const T *b,         \
                     int64_t ldb, T *c, int64_t ldc, bool accumulate);                             \
+        void (*run_at)(int64_t m, int64_t n, int64_t k, const T *a, int64_t lda, const T *b,      \
+                       const int64_t *offsets, T *c, int64_t ldc, bool accumulate);               \
+        void (*dot_at)(int64_t m, int64_t n, int64_t k, const T *a, int64_t lda, const T *b,      \
+                       const int64_t *offsets, T *c, int64_t ldc, bool accumulate);               \
     }
 
 typedef struct tc_gemm_micro {

@@ -29,7 +29,8 @@ static inline V NAME(load_part)(const T *p, int part)
 static inline __attribute__((always_inline)) void NAME(tile)(const int rows, const int vectors,
                                                              int part, int64_t k, const T *a,
                                                              int64_t a_row, int64_t a_column,
-                                                             const T *b, int64_t ldb, T *c,
+                                                             const T *b, int64_t ldb,
+                                                             const int64_t *offsets, T *c,
                                                              int64_t ldc, bool accumulate)
 {
     V sum[MR][WIDE];
@@ -48,7 +49,10 @@ static inline __attribute__((always_inline)) void NAME(tile)(const int rows, con
                 sum[i][j] = LOAD(c + i * ldc + j * LANES);
         }
     }
+    const T *origin = b;
     for (int64_t p = 0; p < k; p++) {
+        if (offsets)
+            b = origin + offsets[p];
         V right[WIDE];
         UNROLL for (int j = 0; j < vectors; j++) right[j] =
             part ? LOAD_PART(b, part) : LOAD(b + j * LANES);
@@ -58,7 +62,8 @@ static inline __attribute__((always_inline)) void NAME(tile)(const int rows, con
             UNROLL for (int j = 0; j < vectors; j++) sum[i][j] = FMA(left, right[j], sum[i][j]);
         }
         UNROLL for (int i = 0; i < (rows + 2) / 3; i++) base[i] += a_column;
-        b += ldb;
+        if (!offsets)
+            b += ldb;
     }
     UNROLL for (int i = 0; i < rows; i++)
     {
@@ -73,27 +78,27 @@ static inline __attribute__((always_inline)) void NAME(tile)(const int rows, con
 }
 
 /* All columns of a strip of `rows` rows. */
-static inline __attribute__((always_inline)) void NAME(strip)(const int rows, int64_t n, int64_t k,
-                                                              const T *a, int64_t a_row,
-                                                              int64_t a_column, const T *b,
-                                                              int64_t ldb, int64_t panel, T *c,
-                                                              int64_t ldc, bool accumulate)
+static inline __attribute__((always_inline)) void NAME(strip)(
+    const int rows, int64_t n, int64_t k, const T *a, int64_t a_row, int64_t a_column, const T *b,
+    int64_t ldb, const int64_t *offsets, int64_t panel, T *c, int64_t ldc, bool accumulate)
 {
     int64_t j = 0;
     /* Few rows hide the latency of the multiply-adds only with more vectors. */
     if (rows <= 3 && panel == 2 * LANES)
         for (; j + WIDE * LANES <= n; j += WIDE * LANES)
-            NAME(tile)(rows, WIDE, 0, k, a, a_row, a_column, b + j, ldb, c + j, ldc, accumulate);
+            NAME(tile)
+    (rows, WIDE, 0, k, a, a_row, a_column, b + j, ldb, offsets, c + j, ldc, accumulate);
     b += j / (2 * LANES) * panel;
     for (; j + 2 * LANES <= n; j += 2 * LANES, b += panel)
-        NAME(tile)(rows, 2, 0, k, a, a_row, a_column, b, ldb, c + j, ldc, accumulate);
+        NAME(tile)(rows, 2, 0, k, a, a_row, a_column, b, ldb, offsets, c + j, ldc, accumulate);
     if (j + LANES <= n) {
-        NAME(tile)(rows, 1, 0, k, a, a_row, a_column, b, ldb, c + j, ldc, accumulate);
+        NAME(tile)(rows, 1, 0, k, a, a_row, a_column, b, ldb, offsets, c + j, ldc, accumulate);
         j += LANES;
         b += LANES;
     }
     if (j < n)
-        NAME(tile)(rows, 1, (int)(n - j), k, a, a_row, a_column, b, ldb, c + j, ldc, accumulate);
+        NAME(tile)
+    (rows, 1, (int)(n - j), k, a, a_row, a_column, b, ldb, offsets, c + j, ldc, accumulate);
 }
 
 #define STRIP(rows)                                                                                \
@@ -101,10 +106,25 @@ static inline __attribute__((always_inline)) void NAME(strip)(const int rows, in
                                    int64_t a_column, const T *b, int64_t ldb, int64_t panel, T *c, \
                                    int64_t ldc, bool accumulate)                                   \
     {                                                                                              \
-        NAME(strip)(rows, n, k, a, a_row, a_column, b, ldb, panel, c, ldc, accumulate);            \
+        NAME(strip)                                                                                \
+        (rows, n, k, a, a_row, a_column, b, ldb, NULL, panel, c, ldc, accumulate);                 \
+    }                                                                                              \
+    static void NAME(strip_at_##rows)(int64_t n, int64_t k, const T *a, int64_t lda, const T *b,   \
+                                      const int64_t *offsets, T *c, int64_t ldc, bool accumulate)  \
+    {                                                                                              \
+        NAME(strip)                                                                                \
+        (rows, n, k, a, lda, 1, b, 0, offsets, 2 * LANES, c, ldc, accumulate);                     \
     }
 STRIPS(STRIP)
 #undef STRIP
+
+/* Strips of equal height: 16 rows are 8 + 8 rather than 14 + 2. */
+#define EACH_STRIP(m, call)                                               \
+    for (int64_t s = 0, row = 0, n_ = ((m) + MR - 1) / MR; s < n_; s++) { \
+        int64_t rows = ((m)-row + (n_ - s) - 1) / (n_ - s);               \
+        call;                                                             \
+        row += rows;                                                      \
+    }
 
 static void NAME(run)(int64_t m, int64_t n, int64_t k, const T *a, int64_t a_row, int64_t a_column,
                       const T *b, int64_t ldb, int64_t panel, T *c, int64_t ldc, bool accumulate)
@@ -115,15 +135,23 @@ static void NAME(run)(int64_t m, int64_t n, int64_t k, const T *a, int64_t a_row
         STRIPS(STRIP)
 #undef STRIP
     };
-    /* Strips of equal height: 16 rows are 8 + 8 rather than 14 + 2. */
-    int64_t count = (m + MR - 1) / MR;
-    for (int64_t s = 0, row = 0; s < count; s++) {
-        int64_t rows = (m - row + (count - s) - 1) / (count - s);
-        strips[rows - 1](n, k, a + row * a_row, a_row, a_column, b, ldb, panel, c + row * ldc, ldc,
-                         accumulate);
-        row += rows;
-    }
+    EACH_STRIP(m, strips[rows - 1](n, k, a + row * a_row, a_row, a_column, b, ldb, panel,
+                                   c + row * ldc, ldc, accumulate))
 }
+
+static void NAME(run_at)(int64_t m, int64_t n, int64_t k, const T *a, int64_t lda, const T *b,
+                         const int64_t *offsets, T *c, int64_t ldc, bool accumulate)
+{
+    static void (*const strips[])(int64_t, int64_t, const T *, int64_t, const T *, const int64_t *,
+                                  T *, int64_t, bool) = {
+#define STRIP(rows) NAME(strip_at_##rows),
+        STRIPS(STRIP)
+#undef STRIP
+    };
+    EACH_STRIP(
+        m, strips[rows - 1](n, k, a + row * lda, lda, b, offsets, c + row * ldc, ldc, accumulate))
+}
+#undef EACH_STRIP
 
 /* Sum of the lanes, in halves. */
 static inline __attribute__((always_inline)) T NAME(horizontal)(V v)
@@ -139,10 +167,11 @@ static inline __attribute__((always_inline)) T NAME(horizontal)(V v)
     return sizeof(T) == 8 ? s : s + (q[0][16 / sizeof(T) - 2] + q[0][16 / sizeof(T) - 1]);
 }
 
-/* rows x columns dot products of rows of A with rows of B, LANES chains each. */
+/* rows x columns dot products of rows of A with the rows b[0], b[1], ... of B, LANES chains each.
+ */
 static inline __attribute__((always_inline)) void NAME(dots)(const int rows, const int columns,
                                                              int64_t k, const T *a, int64_t lda,
-                                                             const T *b, int64_t ldb, T *c,
+                                                             const T *const b[DOT_COLUMNS], T *c,
                                                              int64_t ldc, bool accumulate)
 {
     V sum[DOT_ROWS][DOT_COLUMNS];
@@ -154,7 +183,7 @@ static inline __attribute__((always_inline)) void NAME(dots)(const int rows, con
     for (; p + LANES <= k; p += LANES) {
         UNROLL for (int j = 0; j < columns; j++)
         {
-            V right = LOAD(b + j * ldb + p);
+            V right = LOAD(b[j] + p);
             UNROLL for (int i = 0; i < rows; i++) sum[i][j] =
                 FMA(LOAD(a + i * lda + p), right, sum[i][j]);
         }
@@ -163,7 +192,7 @@ static inline __attribute__((always_inline)) void NAME(dots)(const int rows, con
         int part = (int)(k - p);
         UNROLL for (int j = 0; j < columns; j++)
         {
-            V right = LOAD_PART(b + j * ldb + p, part);
+            V right = LOAD_PART(b[j] + p, part);
             UNROLL for (int i = 0; i < rows; i++) sum[i][j] =
                 FMA(LOAD_PART(a + i * lda + p, part), right, sum[i][j]);
         }
@@ -178,19 +207,26 @@ static inline __attribute__((always_inline)) void NAME(dots)(const int rows, con
     }
 }
 
-static void NAME(dot)(int64_t m, int64_t n, int64_t k, const T *a, int64_t lda, const T *b,
-                      int64_t ldb, T *c, int64_t ldc, bool accumulate)
+/* Rows of B are ldb apart, or at `offsets`. */
+static inline __attribute__((always_inline)) void NAME(dot_any)(int64_t m, int64_t n, int64_t k,
+                                                                const T *a, int64_t lda, const T *b,
+                                                                int64_t ldb, const int64_t *offsets,
+                                                                T *c, int64_t ldc, bool accumulate)
 {
-    for (int64_t i = 0; i < m;) {
-        bool tall = m - i >= DOT_ROWS;
-        for (int64_t j = 0; j < n; j += DOT_COLUMNS) {
-            const T *right = b + j * ldb;
+    for (int64_t j = 0; j < n; j += DOT_COLUMNS) {
+        const T *right[DOT_COLUMNS];
+        for (int64_t q = 0; q < DOT_COLUMNS; q++) {
+            int64_t row = j + q < n ? j + q : n - 1;
+            right[q] = b + (offsets ? offsets[row] : row * ldb);
+        }
+        for (int64_t i = 0; i < m;) {
+            bool tall = m - i >= DOT_ROWS;
             T *out = c + i * ldc + j;
-#define DOTS(columns)                                                                         \
-    if (tall)                                                                                 \
-        NAME(dots)(DOT_ROWS, columns, k, a + i * lda, lda, right, ldb, out, ldc, accumulate); \
-    else                                                                                      \
-        NAME(dots)(1, columns, k, a + i * lda, lda, right, ldb, out, ldc, accumulate)
+#define DOTS(columns)                                                                    \
+    if (tall)                                                                            \
+        NAME(dots)(DOT_ROWS, columns, k, a + i * lda, lda, right, out, ldc, accumulate); \
+    else                                                                                 \
+        NAME(dots)(1, columns, k, a + i * lda, lda, right, out, ldc, accumulate)
             switch (n - j) {
             case 1: DOTS(1); break;
             case 2: DOTS(2); break;
@@ -198,9 +234,21 @@ static void NAME(dot)(int64_t m, int64_t n, int64_t k, const T *a, int64_t lda, 
             default: DOTS(4);
             }
 #undef DOTS
+            i += tall ? DOT_ROWS : 1;
         }
-        i += tall ? DOT_ROWS : 1;
     }
+}
+
+static void NAME(dot)(int64_t m, int64_t n, int64_t k, const T *a, int64_t lda, const T *b,
+                      int64_t ldb, T *c, int64_t ldc, bool accumulate)
+{
+    NAME(dot_any)(m, n, k, a, lda, b, ldb, NULL, c, ldc, accumulate);
+}
+
+static void NAME(dot_at)(int64_t m, int64_t n, int64_t k, const T *a, int64_t lda, const T *b,
+                         const int64_t *offsets, T *c, int64_t ldc, bool accumulate)
+{
+    NAME(dot_any)(m, n, k, a, lda, b, 0, offsets, c, ldc, accumulate);
 }
 
 #undef T
