@@ -216,6 +216,11 @@ static const op_sample gather_grad_samples[] = {
      .outputs = {{OP_SHAPE(700, 1030)}},
      .options = AXIS(0),
      .no_gradients = true},
+    {.name = "many elements",
+     .inputs = {SMALL(OP_SHAPE(3, 3000)), RANDOM(OP_SHAPE(3000), 999), {OP_SHAPE(3, 999)}},
+     .outputs = {{OP_SHAPE(3, 999)}},
+     .options = AXIS(1),
+     .no_gradients = true},
     /* 4096 ones and more: a 16-bit sum that was rounded at each step would stop growing. */
     {.name = "one row takes all",
      .inputs = {{OP_SHAPE(4096, 3), OP_ELEMENTS(1)},

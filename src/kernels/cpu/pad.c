@@ -234,7 +234,7 @@ static int64_t copy_place(const copies *c, int64_t k)
             type *to = (type *)job->to + row * inside;                                            \
             for (int64_t e0 = 0; e0 < inside; e0 += CHUNK) {                                      \
                 int64_t e1 = e0 + CHUNK < inside ? e0 + CHUNK : inside;                           \
-                memset(sum, 0, sizeof sum);                                                       \
+                memset(sum, 0, (size_t)(e1 - e0) * sizeof *sum);                                  \
                 for (int64_t k = 0; k < total; k++) {                                             \
                     int64_t from = 0, stride = 1, left = k;                                       \
                     for (int32_t d = last; d-- > 0;) {                                            \

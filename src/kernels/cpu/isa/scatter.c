@@ -3,7 +3,9 @@
  *
  * The positions are sorted by their index once (counting sort, which keeps their order). After that
  * every slice of the result is one task that adds up its own updates in order, so the sums do not
- * depend on the threads, and 16-bit floats are rounded once.
+ * depend on the threads, and 16-bit floats are rounded once. Slices of a few elements are not worth
+ * sorting: one task per outer place adds them as they come, which is the same order. 16-bit floats
+ * are always sorted.
  */
 #include <string.h>
 
@@ -16,15 +18,26 @@
 /* Elements that are added up at a time: of one slice, in the first cache. */
 #define CHUNK       1024
 #define BLOCK_BYTES (64 * 1024)
+/* Slices of fewer elements are narrow. */
+#define NARROW 16
+
+typedef struct scatter_params {
+    index_params index;
+    bool sorted;
+} scatter_params;
 
 static tc_status prepare_scatter(tc_prepare *prepare)
 {
-    index_params *p = tc_prepare_params(prepare, sizeof *p);
+    scatter_params *p = tc_prepare_params(prepare, sizeof *p);
     if (!p)
         return TC_RESOURCE_EXHAUSTED;
-    index_params_set(p, prepare->attrs, &prepare->outputs[0].shape, &prepare->inputs[1]);
+    tc_dtype dtype = prepare->outputs[0].dtype;
+    index_params_set(&p->index, prepare->attrs, &prepare->outputs[0].shape, &prepare->inputs[1]);
+    p->sorted = p->index.inner >= NARROW || dtype == TC_F16 || dtype == TC_BF16;
     size_t words;
-    if (!tc_add_size((size_t)p->size + 1, (size_t)p->count, &words) ||
+    if (!p->sorted)
+        return TC_OK;
+    if (!tc_add_size((size_t)p->index.size + 1, (size_t)p->index.count, &words) ||
         !tc_mul_size(words, sizeof(int64_t), &prepare->workspace_bytes))
         return tc_fail_memory(SIZE_MAX, "sorting indices");
     return TC_OK;
@@ -32,25 +45,30 @@ static tc_status prepare_scatter(tc_prepare *prepare)
 
 typedef struct scatter_job {
     const index_params *params;
-    const void *x;        /* what is added to, NULL: zeros */
-    const void *updates;  /* [outer, count, inner] */
+    const void *x;       /* what is added to, NULL: zeros */
+    const void *updates; /* [outer, count, inner] */
+    const void *indices;
     const int64_t *start; /* of the positions of each index, in `order` */
     const int64_t *order;
     void *y; /* [outer, size, inner] */
     int64_t chunks;
 } scatter_job;
 
+static tc_status check_indices(const index_params *p, const void *indices)
+{
+    for (int64_t i = 0; i < p->count; i++)
+        if (index_read(p, indices, i) < 0)
+            return index_fail(p, indices, i);
+    return TC_OK;
+}
+
 /* Sorts the positions by index into the workspace. start has size + 1 entries. */
-static tc_status sort_positions(const index_params *p, const void *indices, int64_t *start,
-                                int64_t *order)
+static void sort_positions(const index_params *p, const void *indices, int64_t *start,
+                           int64_t *order)
 {
     memset(start, 0, ((size_t)p->size + 1) * sizeof *start);
-    for (int64_t i = 0; i < p->count; i++) {
-        int64_t place = index_read(p, indices, i);
-        if (place < 0)
-            return index_fail(p, indices, i);
-        start[place + 1]++;
-    }
+    for (int64_t i = 0; i < p->count; i++)
+        start[index_read(p, indices, i) + 1]++;
     for (int64_t r = 0; r < p->size; r++)
         start[r + 1] += start[r];
     /* Placing moves each start to the next one's, which the shift below undoes. */
@@ -58,7 +76,6 @@ static tc_status sort_positions(const index_params *p, const void *indices, int6
         order[start[index_read(p, indices, i)]++] = i;
     memmove(start + 1, start, (size_t)p->size * sizeof *start);
     start[0] = 0;
-    return TC_OK;
 }
 
 /* Tasks are (outer, slice, chunk of inner). */
@@ -96,22 +113,42 @@ static tc_status sort_positions(const index_params *p, const void *indices, int6
     }
 
 /* y = x + the updates at `order`, n elements; x may be y, or NULL for zeros. */
-#define SCATTER_NATIVE(tag, type)                                                     \
-    static void add_##tag(type *y, const type *x, const type *updates, int64_t inner, \
-                          const int64_t *order, int64_t count, int64_t n)             \
-    {                                                                                 \
-        int64_t k = 0;                                                                \
-        if (!x)                                                                       \
-            memcpy(y, updates + order[k++] * inner, (size_t)n * sizeof *y);           \
-        else if (x != y)                                                              \
-            memcpy(y, x, (size_t)n * sizeof *y);                                      \
-        for (; k < count; k++) {                                                      \
-            const type *update = updates + order[k] * inner;                          \
-            for (int64_t i = 0; i < n; i++)                                           \
-                y[i] = (type)(y[i] + update[i]);                                      \
-        }                                                                             \
-    }                                                                                 \
-    SCATTER(tag, type, add_##tag)
+#define SCATTER_NATIVE(tag, type)                                                          \
+    static void add_##tag(type *y, const type *x, const type *updates, int64_t inner,      \
+                          const int64_t *order, int64_t count, int64_t n)                  \
+    {                                                                                      \
+        int64_t k = 0;                                                                     \
+        if (!x)                                                                            \
+            memcpy(y, updates + order[k++] * inner, (size_t)n * sizeof *y);                \
+        else if (x != y)                                                                   \
+            memcpy(y, x, (size_t)n * sizeof *y);                                           \
+        for (; k < count; k++) {                                                           \
+            const type *update = updates + order[k] * inner;                               \
+            for (int64_t i = 0; i < n; i++)                                                \
+                y[i] = (type)(y[i] + update[i]);                                           \
+        }                                                                                  \
+    }                                                                                      \
+    SCATTER(tag, type, add_##tag)                                                          \
+    static void narrow_##tag(void *argument, int64_t begin, int64_t end, int worker)       \
+    {                                                                                      \
+        (void)worker;                                                                      \
+        const scatter_job *job = argument;                                                 \
+        const index_params *p = job->params;                                               \
+        int64_t n = p->size * p->inner;                                                    \
+        for (int64_t outer = begin; outer < end; outer++) {                                \
+            type *y = (type *)job->y + outer * n;                                          \
+            const type *update = (const type *)job->updates + outer * p->count * p->inner; \
+            if (!job->x)                                                                   \
+                memset(y, 0, (size_t)n * sizeof *y);                                       \
+            else if (job->x != job->y)                                                     \
+                memcpy(y, (const type *)job->x + outer * n, (size_t)n * sizeof *y);        \
+            for (int64_t k = 0; k < p->count; k++, update += p->inner) {                   \
+                type *to = y + index_read(p, job->indices, k) * p->inner;                  \
+                for (int64_t i = 0; i < p->inner; i++)                                     \
+                    to[i] = (type)(to[i] + update[i]);                                     \
+            }                                                                              \
+        }                                                                                  \
+    }
 
 #define SCATTER_16(tag)                                                                           \
     static void add_##tag(uint16_t *y, const uint16_t *x, const uint16_t *updates, int64_t inner, \
@@ -129,7 +166,8 @@ static tc_status sort_positions(const index_params *p, const void *indices, int6
         }                                                                                         \
         convert_to_##tag(sum, y, n);                                                              \
     }                                                                                             \
-    SCATTER(tag, uint16_t, add_##tag)
+    SCATTER(tag, uint16_t, add_##tag)                                                             \
+    static const tc_loop_function narrow_##tag = NULL;
 
 SCATTER_NATIVE(f32, float)
 SCATTER_NATIVE(f64, double)
@@ -141,22 +179,25 @@ SCATTER_NATIVE(u16, uint16_t)
 SCATTER_NATIVE(u32, uint32_t)
 SCATTER_NATIVE(u64, uint64_t)
 
-static tc_status run_scatter(const index_params *p, const void *x, const void *indices,
+static tc_status run_scatter(const scatter_params *params, const void *x, const void *indices,
                              const void *updates, void *y, const tc_kernel_context *context,
-                             tc_loop_function function, int64_t element)
+                             tc_loop_function sorted, tc_loop_function narrow, int64_t element)
 {
-    int64_t *start = context->workspace;
-    scatter_job job = {.params = p,
-                       .x = x,
-                       .updates = updates,
-                       .start = start,
-                       .order = start + p->size + 1,
-                       .y = y,
-                       .chunks = (p->inner + CHUNK - 1) / CHUNK};
-    TC_TRY(sort_positions(p, indices, start, start + p->size + 1));
+    const index_params *p = &params->index;
+    scatter_job job = {.params = p, .x = x, .updates = updates, .indices = indices, .y = y};
+    TC_TRY(check_indices(p, indices));
+    if (!params->sorted) {
+        tc_parallel_for(context->pool, p->outer, 1, narrow, &job);
+        return TC_OK;
+    }
+    int64_t *start = context->workspace, *order = start + p->size + 1;
+    sort_positions(p, indices, start, order);
+    job.start = start;
+    job.order = order;
+    job.chunks = (p->inner + CHUNK - 1) / CHUNK;
     int64_t bytes = element * (p->inner < CHUNK ? p->inner : CHUNK);
     int64_t grain = bytes ? BLOCK_BYTES / bytes : 1;
-    tc_parallel_for(context->pool, p->outer * p->size * job.chunks, grain, function, &job);
+    tc_parallel_for(context->pool, p->outer * p->size * job.chunks, grain, sorted, &job);
     return TC_OK;
 }
 
@@ -167,14 +208,14 @@ static tc_status run_scatter(const index_params *p, const void *x, const void *i
                                              const tc_kernel_context *context)                     \
     {                                                                                              \
         return run_scatter(params, inputs[0], inputs[1], inputs[2], outputs[0], context,           \
-                           scatter_##tag, element);                                                \
+                           scatter_##tag, narrow_##tag, element);                                  \
     }                                                                                              \
     static tc_status run_gather_grad_##dtype(const void *params, const void *const *inputs,        \
                                              void *const *outputs,                                 \
                                              const tc_kernel_context *context)                     \
     {                                                                                              \
         return run_scatter(params, NULL, inputs[1], inputs[0], outputs[0], context, scatter_##tag, \
-                           element);                                                               \
+                           narrow_##tag, element);                                                 \
     }
 
 #define EACH_DTYPE(do_)                                                                    \
