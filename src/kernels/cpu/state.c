@@ -68,7 +68,7 @@ typedef struct range_params {
     int64_t count;
     double start, step;
     tc_dtype dtype;
-    int32_t element; /* bytes */
+    int32_t element;                    /* bytes */
     _Alignas(8) unsigned char value[8]; /* of fill */
 } range_params;
 
