@@ -21,6 +21,8 @@ static inline tc_status test_model_create(test_model *m)
         0.6f, -0.6f, 0.8f, -0.1f, 0.3f, 0.3f, -.7f, 0.2f, 0.5f, 0.9f, -0.4f, 0.1f};
     static const int64_t labels[MODEL_BATCH] = {0, 1, 1, 0, 1, 0};
     *m = (test_model){.graph = tc_graph_create()};
+    if (!m->graph)
+        return TC_RESOURCE_EXHAUSTED;
     m->x = tc_placeholder(m->graph, "x", TC_F32, TC_SHAPE(TC_DIM("batch"), 4));
     m->y = tc_placeholder(m->graph, "y", TC_I64, TC_SHAPE(TC_DIM("batch")));
     tc_value h = tc_dense(m->x, 8, .activation = TC_ACT_TANH, .name = "hidden");
