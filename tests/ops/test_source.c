@@ -21,10 +21,10 @@ static void check_error(tc_graph *g, tc_status status, const char *text, int lin
     }
 }
 
-/* Builds `expression` into a graph `g` of its own and checks the error that sticks to it. */
+/* Builds `expression` into a new graph, assigned to `g`, and checks the error that sticks to it. */
 #define BUILD_FAILS(status, text, expression)   \
     do {                                        \
-        tc_graph *g = tc_graph_create();        \
+        g = tc_graph_create();                  \
         assert_non_null(g);                     \
         assert_false(tc_value_ok(expression));  \
         check_error(g, status, text, __LINE__); \
