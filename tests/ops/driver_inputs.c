@@ -124,7 +124,7 @@ void built_create(const sample_data *data, variant shapes, op_build build, const
     *out = (built){.graph = tc_graph_create()};
     for (int32_t i = 0; i < data->n_inputs; i++) {
         const op_input *input = &data->inputs[i];
-        char name[16], names[TC_MAX_RANK][32];
+        char name[32], names[TC_MAX_RANK][32];
         out->inputs[i] = TC_NO_VALUE;
         if (input->absent)
             continue;
