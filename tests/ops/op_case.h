@@ -108,6 +108,7 @@ typedef struct op_sample {
     op_output outputs[OP_MAX_OUTPUTS];
     const void *options; /**< for build, reference and check */
     uint32_t dtypes;     /**< of this sample; 0: those of the case */
+    double loosen;       /**< factor of the tolerance for ill-conditioned samples; 0: 1 */
     bool no_gradients;   /**< not differentiable here (kinks, empty) */
     bool known_shapes;   /**< cannot be built with unknown dimensions */
     op_build build;      /**< instead of the one of the case */
