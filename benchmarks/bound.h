@@ -1,0 +1,30 @@
+/* A graph bound to its inputs: what most workloads are. */
+#ifndef TENSORC_BENCHMARKS_BOUND_H
+#define TENSORC_BENCHMARKS_BOUND_H
+
+#include "workload.h"
+
+#define BOUND_INPUTS 2
+
+typedef struct bound {
+    tc_graph *graph;
+    tc_session *session;
+    tc_callable *callable;
+    tc_tensor *inputs[BOUND_INPUTS];
+    tc_tensor *output; /* made by the first run */
+} bound;
+
+/** A zeroed state with an empty graph. NULL: memory. */
+bound *bound_create(void);
+/** Compiles the callable; `fetch` or `target` may be TC_NO_VALUE. The inputs are set by the caller.
+ */
+tc_status bound_compile(bound *b, tc_runtime *runtime, const tc_value *feeds, size_t n_feeds,
+                        tc_value fetch, tc_value target);
+tc_status bound_run(void *state);
+void bound_destroy(void *state);
+
+/** Tensors with fixed pseudo-random contents: floats in [-1, 1), class ids below `classes`. */
+tc_status random_floats(tc_shape shape, tc_tensor **out);
+tc_status random_classes(int64_t count, int64_t classes, tc_tensor **out);
+
+#endif

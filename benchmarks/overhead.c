@@ -1,0 +1,67 @@
+/* Small graphs, where the executor's own cost is what counts. */
+#include "bound.h"
+
+#define CHAIN 100
+
+/* Alternating operators that no pass removes, on 4 floats. */
+static tc_status create_chain(const workload *w, tc_runtime *runtime, void **state)
+{
+    bound *b = bound_create();
+    *state = b;
+    if (!b)
+        return tc_kernel_fail(TC_RESOURCE_EXHAUSTED, "out of memory");
+    tc_value x = tc_placeholder(b->graph, "x", TC_F32, TC_SHAPE(4));
+    tc_value y = x;
+    for (int i = 0; i < (int)w->per_sample || i == 0; i++)
+        y = i % 2 ? tc_relu(y) : tc_add(y, x);
+    TC_TRY(random_floats(TC_SHAPE(4), &b->inputs[0]));
+    return bound_compile(b, runtime, TC_FETCHES(x), y, TC_NO_VALUE);
+}
+
+static tc_value small_mlp(tc_value x)
+{
+    x = tc_dense(x, 8, .activation = TC_ACT_RELU, .name = "hidden1");
+    x = tc_dense(x, 8, .activation = TC_ACT_RELU, .name = "hidden2");
+    return tc_dense(x, 2, .name = "logits");
+}
+
+static tc_status create_inference(const workload *w, tc_runtime *runtime, void **state)
+{
+    (void)w;
+    bound *b = bound_create();
+    *state = b;
+    if (!b)
+        return tc_kernel_fail(TC_RESOURCE_EXHAUSTED, "out of memory");
+    tc_value x = tc_placeholder(b->graph, "x", TC_F32, TC_SHAPE(1, 4));
+    TC_TRY(random_floats(TC_SHAPE(1, 4), &b->inputs[0]));
+    return bound_compile(b, runtime, TC_FETCHES(x), small_mlp(x), TC_NO_VALUE);
+}
+
+static tc_status create_training(const workload *w, tc_runtime *runtime, void **state)
+{
+    (void)w;
+    bound *b = bound_create();
+    *state = b;
+    if (!b)
+        return tc_kernel_fail(TC_RESOURCE_EXHAUSTED, "out of memory");
+    tc_value x = tc_placeholder(b->graph, "x", TC_F32, TC_SHAPE(1, 4));
+    tc_value y = tc_placeholder(b->graph, "y", TC_I64, TC_SHAPE(1));
+    tc_value loss = tc_softmax_cross_entropy(small_mlp(x), y);
+    tc_value train = tc_minimize(tc_sgd(b->graph, .learning_rate = 0.01f), loss);
+    TC_TRY(random_floats(TC_SHAPE(1, 4), &b->inputs[0]));
+    TC_TRY(random_classes(1, 2, &b->inputs[1]));
+    return bound_compile(b, runtime, TC_FETCHES(x, y), TC_NO_VALUE, train);
+}
+
+static const workload rows[] = {
+    {"overhead", "chain of 100 ops on 4 floats, per op", create_chain, bound_run, bound_destroy,
+     100, CHAIN, NULL},
+    {"overhead", "graph of 1 op on 4 floats", create_chain, bound_run, bound_destroy, 1000, 0,
+     NULL},
+    {"overhead", "MLP 4-8-8-2 inference", create_inference, bound_run, bound_destroy, 1000, 0,
+     NULL},
+    {"overhead", "MLP 4-8-8-2 SGD training step", create_training, bound_run, bound_destroy, 1000,
+     0, NULL},
+};
+
+const workload_table overhead_workloads = {rows, sizeof rows / sizeof rows[0]};
