@@ -130,7 +130,7 @@ static void combine_statistics(const params *p, const partial *chunks, double *m
         count = both;
     }
     *mean = average;
-    *variance = squares / count;
+    *variance = squares > 0 ? squares / count : squares * 0; /* rounding may leave less than 0 */
 }
 
 #define TAG f32

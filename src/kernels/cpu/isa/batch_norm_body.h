@@ -48,11 +48,16 @@ static void NAME(plane_statistics)(const job *j, const unit *u)
     const params *p = j->params;
     const STORED *source = j->x;
     REAL buffer[PIECE];
-    double sum = 0, squares = 0;
+    double count = (double)((u->end - u->begin) * p->plane), sum = 0, rest = 0, squares = 0;
     EACH_PIECE(sum += MATH(row_sum)(FETCH(source + at, n, buffer), n);)
-    double mean = sum / (double)((u->end - u->begin) * p->plane);
-    EACH_PIECE(squares += MATH(row_squares)(FETCH(source + at, n, buffer), (REAL)mean, n);)
-    j->partials[u->channel * p->chunks + u->chunk] = (partial){mean, squares};
+    REAL mean = (REAL)(sum / count); /* its error is found with the distances, which it corrects */
+    EACH_PIECE({
+        double more;
+        rest += MATH(row_distances)(FETCH(source + at, n, buffer), mean, &more, n);
+        squares += more;
+    })
+    j->partials[u->channel * p->chunks + u->chunk] =
+        (partial){(double)mean + rest / count, squares - rest * (rest / count)};
 }
 
 static void NAME(column_statistics)(const job *j, const unit *u)
@@ -237,11 +242,11 @@ static tc_status NAME(run_forward)(const void *prepared, const void *const *inpu
         NAME(put)(p, outputs[2], c, running_variance);
         NAME(put)(p, outputs[3], c, mean);
         NAME(put)(p, outputs[4], c, inverse);
-        j.channels[c] = (channel){
-            .mean = mean,
-            .slope = inputs[1] ? inverse * NAME(get)(p, inputs[1], c) : inverse,
-            .shift = inputs[2] ? NAME(get)(p, inputs[2], c) : 0,
-        };
+        double slope = inputs[1] ? inverse * NAME(get)(p, inputs[1], c) : inverse;
+        double offset = inputs[2] ? NAME(get)(p, inputs[2], c) : 0;
+        /* The kernel subtracts the mean as rounded to REAL. */
+        double rest = mean - (double)(REAL)mean;
+        j.channels[c] = (channel){.mean = mean, .slope = slope, .shift = offset - rest * slope};
     }
     tc_parallel_for(context->pool, p->tiles * p->chunks, grain, NAME(normalize), &j);
     return TC_OK;

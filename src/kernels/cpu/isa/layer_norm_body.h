@@ -1,18 +1,18 @@
 /* Included by layer_norm.c once per dtype (see storage.h). */
 
-/* y = (x - mean) inverse scale + offset; scale and offset may be NULL. */
-static void NAME(normalize)(const REAL *x, REAL mean, REAL inverse, const REAL *scale,
+/* y = ((x - mean) inverse + shift) scale + offset; scale and offset may be NULL. */
+static void NAME(normalize)(const REAL *x, REAL mean, REAL inverse, REAL shift, const REAL *scale,
                             const REAL *offset, REAL *y, int64_t n)
 {
     if (scale && offset) {
         TC_INDEPENDENT
         for (int64_t i = 0; i < n; i++)
-            y[i] = (x[i] - mean) * inverse * scale[i] + offset[i];
+            y[i] = ((x[i] - mean) * inverse + shift) * scale[i] + offset[i];
         return;
     }
     TC_INDEPENDENT
     for (int64_t i = 0; i < n; i++)
-        y[i] = (x[i] - mean) * inverse;
+        y[i] = (x[i] - mean) * inverse + shift;
     if (scale) {
         TC_INDEPENDENT
         for (int64_t i = 0; i < n; i++)
@@ -35,12 +35,16 @@ static void NAME(forward)(void *context, int64_t begin, int64_t end, int worker)
     for (int64_t row = begin; row < end; row++) {
         STORED *out = (STORED *)j->y + row * n;
         const REAL *x = FETCH((const STORED *)j->x + row * n, n, buffer);
+        /* The first mean is rounded; its error is found with the variance, which it corrects too.
+         */
         REAL mean = (REAL)(MATH(row_sum)(x, n) / (double)n);
-        double variance = MATH(row_squares)(x, mean, n) / (double)n;
-        REAL inverse = (REAL)(1 / sqrt(variance + p->epsilon));
-        means[row] = mean;
+        double squares, rest = MATH(row_distances)(x, mean, &squares, n) / (double)n;
+        double variance = squares / (double)n - rest * rest;
+        double deviation = sqrt((variance > 0 ? variance : variance * 0) + p->epsilon);
+        REAL inverse = (REAL)(1 / deviation), shift = (REAL)(-rest / deviation);
+        means[row] = (REAL)((double)mean + rest);
         inverses[row] = inverse;
-        NAME(normalize)(x, mean, inverse, j->scale, j->offset, PLACE(out, buffer), n);
+        NAME(normalize)(x, mean, inverse, shift, j->scale, j->offset, PLACE(out, buffer), n);
         DELIVER(out, buffer, n);
     }
 }

@@ -71,7 +71,6 @@ TC_INLINE R ROW(row_max)(const R *x, int64_t n)
     }
 
 SUM_OF(sum_plain, a, a)
-SUM_OF(sum_squares, (a - p) * (a - p), (a - p) * (a - p))
 SUM_OF(sum_products, a *(b - p), a *(b - p))
 SUM_OF(sum_entropy, (V)((I)(a *(p - b)) & (a != 0)), a != 0 ? a * (p - b) : 0)
 
@@ -81,10 +80,35 @@ TC_INLINE double ROW(row_sum)(const R *x, int64_t n)
     return ROW(sum_plain)(x, x, 0, n);
 }
 
-/** Sum of (x - p)^2. */
-TC_INLINE double ROW(row_squares)(const R *x, R p, int64_t n)
+/** Sum of x - p, and in `*squares` of (x - p)^2. */
+TC_INLINE double ROW(row_distances)(const R *x, R p, double *squares, int64_t n)
 {
-    return ROW(sum_squares)(x, x, p, n);
+    double total = 0, total_squares = 0;
+    int64_t i = 0;
+    while (i + N <= n) {
+        int64_t end = n - i < 2 * N * FLUSH ? n : i + 2 * N * FLUSH;
+        V s[2] = {{0}, {0}}, q[2] = {{0}, {0}};
+        for (; i + 2 * N <= end; i += 2 * N)
+            for (int k = 0; k < 2; k++) {
+                V d = ROW(load)(x + i + k * N) - p;
+                s[k] += d;
+                q[k] += d * d;
+            }
+        for (; i + N <= end; i += N) {
+            V d = ROW(load)(x + i) - p;
+            s[0] += d;
+            q[0] += d * d;
+        }
+        total += (double)ROW(add_lanes)(s[0] + s[1]);
+        total_squares += (double)ROW(add_lanes)(q[0] + q[1]);
+    }
+    for (; i < n; i++) {
+        double d = (double)(x[i] - p);
+        total += d;
+        total_squares += d * d;
+    }
+    *squares = total_squares;
+    return total;
 }
 
 /** Sum of exp(x - shift), which are stored in `y` unless it is NULL; `y` may be `x`. */

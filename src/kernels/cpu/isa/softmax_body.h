@@ -47,6 +47,22 @@ static void NAME(log_softmax_grad_row)(const REAL *dy, const REAL *y, REAL *dx, 
             MATH(store_part)((p) + (i)*stride, k, v); \
     } while (0)
 
+/* Sum of `expression` over i, in parts of COLUMN_PART, so that errors do not grow with the length.
+ */
+#define COLUMN_PART 32
+#define COLUMN_SUM(result, expression)                                    \
+    VECTOR result = MATH(splat)(0);                                       \
+    for (int64_t first = 0; first < n; first += COLUMN_PART) {            \
+        int64_t last = first + COLUMN_PART < n ? first + COLUMN_PART : n; \
+        VECTOR part = MATH(splat)(0);                                     \
+        for (int64_t i = first; i < last; i++)                            \
+            part += (expression);                                         \
+        result += part;                                                   \
+    }
+#define EACH(v)                     \
+    for (int64_t i = 0; i < n; i++) \
+    PUT(y, i, v)
+
 static VECTOR NAME(column_max)(const REAL *x, int64_t n, int64_t stride, int64_t k)
 {
     VECTOR high = MATH(splat)(-(REAL)INFINITY);
@@ -59,49 +75,40 @@ static void NAME(softmax_columns)(const REAL *x, const REAL *unused, REAL *y, in
                                   int64_t stride, int64_t k)
 {
     (void)unused;
-    VECTOR high = NAME(column_max)(x, n, stride, k), total = MATH(splat)(0);
-    for (int64_t i = 0; i < n; i++) {
-        VECTOR e = MATH(exp)(GET(x, i) - high);
-        total += e;
-        PUT(y, i, e);
-    }
+    VECTOR high = NAME(column_max)(x, n, stride, k);
+    EACH(MATH(exp)(GET(x, i) - high));
+    COLUMN_SUM(total, GET(y, i))
     VECTOR scale = (REAL)1 / total;
-    for (int64_t i = 0; i < n; i++)
-        PUT(y, i, GET(y, i) * scale);
+    EACH(GET(y, i) * scale);
 }
 
 static void NAME(log_softmax_columns)(const REAL *x, const REAL *unused, REAL *y, int64_t n,
                                       int64_t stride, int64_t k)
 {
     (void)unused;
-    VECTOR high = NAME(column_max)(x, n, stride, k), total = MATH(splat)(0);
-    for (int64_t i = 0; i < n; i++)
-        total += MATH(exp)(GET(x, i) - high);
+    VECTOR high = NAME(column_max)(x, n, stride, k);
+    COLUMN_SUM(total, MATH(exp)(GET(x, i) - high))
     VECTOR rest = MATH(log)(total);
-    for (int64_t i = 0; i < n; i++)
-        PUT(y, i, (GET(x, i) - high) - rest);
+    EACH((GET(x, i) - high) - rest);
 }
 
-static void NAME(softmax_grad_columns)(const REAL *dy, const REAL *y, REAL *dx, int64_t n,
+static void NAME(softmax_grad_columns)(const REAL *dy, const REAL *p, REAL *y, int64_t n,
                                        int64_t stride, int64_t k)
 {
-    VECTOR s = MATH(splat)(0);
-    for (int64_t i = 0; i < n; i++)
-        s += GET(dy, i) * GET(y, i);
-    for (int64_t i = 0; i < n; i++)
-        PUT(dx, i, GET(y, i) * (GET(dy, i) - s));
+    COLUMN_SUM(s, GET(dy, i) * GET(p, i))
+    EACH(GET(p, i) * (GET(dy, i) - s));
 }
 
-static void NAME(log_softmax_grad_columns)(const REAL *dy, const REAL *y, REAL *dx, int64_t n,
+static void NAME(log_softmax_grad_columns)(const REAL *dy, const REAL *p, REAL *y, int64_t n,
                                            int64_t stride, int64_t k)
 {
-    VECTOR s = MATH(splat)(0);
-    for (int64_t i = 0; i < n; i++)
-        s += GET(dy, i);
-    for (int64_t i = 0; i < n; i++)
-        PUT(dx, i, GET(dy, i) - MATH(exp)(GET(y, i)) * s);
+    COLUMN_SUM(s, GET(dy, i))
+    EACH(GET(dy, i) - MATH(exp)(GET(p, i)) * s);
 }
 
+#undef EACH
+#undef COLUMN_SUM
+#undef COLUMN_PART
 #undef GET
 #undef PUT
 
