@@ -343,6 +343,8 @@ tc_status tc_gradients_at(tc_location at, const tc_value *ys, size_t y_count, co
     tc_gradients_options o = {0};
     if (options)
         memcpy(&o, options, options->struct_size < sizeof o ? options->struct_size : sizeof o);
+    if ((y_count && !ys) || (x_count && (!xs || !gradients)))
+        return tc_fail(TC_INVALID_ARGUMENT, "gradients: the ys, the xs or the results are NULL");
     tc_graph *graph = y_count ? ys[0].graph : NULL;
     for (size_t i = 0; i < x_count; i++)
         gradients[i] = (tc_value){graph, -1, 0};

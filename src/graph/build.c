@@ -408,6 +408,9 @@ static tc_graph *graph_of(const tc_node_spec *spec)
 
 tc_value tc_node_build(tc_graph *graph, const tc_node_spec *spec)
 {
+    if (!spec || (spec->n_inputs && !spec->inputs) || (spec->n_attrs && !spec->attrs))
+        return tc_graph_fail(graph, spec ? spec->at : (tc_location){0}, TC_INVALID_ARGUMENT,
+                             "tc_node_build: the spec, its inputs or its attributes are NULL");
     if (!graph)
         graph = graph_of(spec);
     if (!graph) {

@@ -21,6 +21,17 @@ bool tc_graph_is_within(const tc_graph *graph, const tc_graph *ancestor)
     return graph != NULL;
 }
 
+/* Functions inside of functions: clones and checks follow them with the stack. */
+enum { most_nesting = 64 };
+
+static int nesting(const tc_graph *graph)
+{
+    int depth = 0;
+    while ((graph = graph->parent))
+        depth++;
+    return depth;
+}
+
 tc_graph *tc_function_begin(tc_graph *graph, const char *name)
 {
     if (!graph || tc_graph_failed(graph))
@@ -32,6 +43,9 @@ tc_graph *tc_function_begin(tc_graph *graph, const char *name)
     else if (graph->closed)
         tc_graph_fail(graph, (tc_location){0}, TC_FAILED_PRECONDITION,
                       "function '%s' is finished and takes no functions", graph->function_name);
+    else if (nesting(graph) >= most_nesting)
+        tc_graph_fail(graph, (tc_location){0}, TC_INVALID_ARGUMENT,
+                      "function '%s' is nested in more than %d others", name, (int)most_nesting);
     else if (tc_graph_find_function(graph, name))
         tc_graph_fail(graph, (tc_location){0}, TC_ALREADY_EXISTS,
                       "function '%s' exists already in this graph", name);
@@ -122,6 +136,10 @@ void tc_function_end_at(tc_location at, tc_graph *body, const tc_value *results,
 {
     if (!body || tc_graph_failed(body))
         return;
+    if (count && !results) {
+        tc_graph_fail(body, at, TC_INVALID_ARGUMENT, "tc_function_end: the results are NULL");
+        return;
+    }
     const char *name = body->function_name;
     if (!name || body->closed) {
         tc_graph_fail(body, at, TC_FAILED_PRECONDITION,
@@ -169,7 +187,7 @@ tc_value tc_call_in_stream(tc_location at, tc_graph *graph, const char *function
     tc_call_options o = {0};
     if (options)
         memcpy(&o, options, options->struct_size < sizeof o ? options->struct_size : sizeof o);
-    for (size_t i = 0; !graph && i < count; i++)
+    for (size_t i = 0; !graph && inputs && i < count; i++)
         graph = inputs[i].graph;
     if (!graph) {
         tc_fail(TC_INVALID_ARGUMENT, "call: the graph is NULL and no input has one");
@@ -177,6 +195,8 @@ tc_value tc_call_in_stream(tc_location at, tc_graph *graph, const char *function
     }
     if (tc_graph_failed(graph))
         return tc_invalid_value(graph);
+    if (count && !inputs)
+        return tc_graph_fail(graph, at, TC_INVALID_ARGUMENT, "call: the inputs are NULL");
     const char *name = function ? function : "";
     const tc_graph *body = tc_graph_find_function(graph, function);
     if (!body)
@@ -221,9 +241,19 @@ const tc_attr *tc_node_function(const tc_attrs *attrs)
     return NULL;
 }
 
+/* What one inference may take: a small file can describe calls that unfold into more than any
+ * machine holds. */
+enum { most_nodes = 1 << 20, most_depth = 256 };
+
+typedef struct tc_unfolding {
+    int32_t nodes, depth;
+    bool located; /* the message names the innermost node that fails; those around it add nothing */
+} tc_unfolding;
+
 /* Inference of a body with the inputs of one call. */
 typedef struct tc_body_infer {
     const tc_graph *body;
+    tc_unfolding *unfolding;
     tc_arena arena;        /* of everything but the results */
     tc_value_info **infos; /* outputs of each node */
     tc_map sizes;          /* name of a dimension -> what it stands for in this call */
@@ -270,6 +300,11 @@ static tc_status bind_parameter(tc_body_infer *b, size_t index, const tc_value_i
     return TC_OK;
 }
 
+static tc_status infer_node(const tc_graph *graph, const tc_attrs *attrs,
+                            const tc_value_info *inputs, int32_t n_inputs, tc_arena *arena,
+                            tc_value_info **outputs, int32_t *n_outputs, char *message,
+                            tc_unfolding *unfolding);
+
 static tc_status infer_body_node(tc_body_infer *b, const tc_node *node, char *message)
 {
     if (!tc_vector_reserve(&b->inputs, (size_t)node->n_inputs))
@@ -280,15 +315,18 @@ static tc_status infer_body_node(tc_body_infer *b, const tc_node *node, char *me
     }
     int32_t n_outputs;
     char why[TC_INFER_MESSAGE_SIZE];
-    tc_status status = tc_graph_infer(b->body, &node->attrs, b->inputs.data, node->n_inputs,
-                                      &b->arena, &b->infos[node->index], &n_outputs, why);
+    tc_status status = infer_node(b->body, &node->attrs, b->inputs.data, node->n_inputs, &b->arena,
+                                  &b->infos[node->index], &n_outputs, why, b->unfolding);
     if (status == TC_OK && n_outputs != node->n_outputs) {
         snprintf(why, sizeof why, "the number of outputs depends on the call");
         status = TC_INVALID_ARGUMENT;
     }
-    if (status != TC_OK)
+    if (status != TC_OK && b->unfolding->located)
+        snprintf(message, TC_INFER_MESSAGE_SIZE, "%s", why);
+    else if (status != TC_OK)
         snprintf(message, TC_INFER_MESSAGE_SIZE, "in function '%.60s', %.60s '%.100s': %.250s",
                  b->body->function_name, node->attrs.op->name, node->name, why);
+    b->unfolding->located = status != TC_OK;
     return status;
 }
 
@@ -325,25 +363,37 @@ static tc_status infer_body(tc_body_infer *b, const tc_value_info *inputs, char 
     return TC_OK;
 }
 
-tc_status tc_graph_infer(const tc_graph *graph, const tc_attrs *attrs, const tc_value_info *inputs,
-                         int32_t n_inputs, tc_arena *arena, tc_value_info **outputs,
-                         int32_t *n_outputs, char message[TC_INFER_MESSAGE_SIZE])
+/* NULL, or why the function cannot be called. */
+static const char *call_problem(const tc_graph *body, int32_t n_inputs,
+                                const tc_unfolding *unfolding)
 {
-    const tc_attr *function = tc_node_function(attrs);
-    if (!function)
-        return tc_infer_run(attrs, inputs, n_inputs, arena, outputs, n_outputs, message);
-    TC_TRY(tc_infer_check(attrs->op, inputs, n_inputs, message));
-    tc_body_infer b = {.body = tc_graph_find_function(graph, function->s)};
-    if (!b.body || !b.body->closed || (size_t)n_inputs != b.body->parameters.count) {
-        snprintf(message, TC_INFER_MESSAGE_SIZE,
-                 !b.body           ? "there is no function '%.200s'"
-                 : !b.body->closed ? "function '%.200s' is not finished: end it with "
-                                     "tc_function_end before it is called; it cannot call itself"
-                                   : "function '%.200s' takes another number of inputs",
-                 function->s);
+    if (!body)
+        return "there is no function '%.200s'";
+    if (!body->closed)
+        return "function '%.200s' is not finished: end it with tc_function_end before it is "
+               "called; it cannot call itself";
+    if ((size_t)n_inputs != body->parameters.count)
+        return "function '%.200s' takes another number of inputs";
+    if (unfolding->depth > most_depth)
+        return "function '%.200s' is called too deep inside of other functions";
+    if (unfolding->nodes > most_nodes)
+        return "function '%.200s' unfolds into too many nodes";
+    return NULL;
+}
+
+static tc_status infer_call(const tc_graph *graph, const char *name, const tc_value_info *inputs,
+                            int32_t n_inputs, tc_arena *arena, tc_value_info **outputs,
+                            int32_t *n_outputs, char *message, tc_unfolding *unfolding)
+{
+    tc_body_infer b = {.body = tc_graph_find_function(graph, name), .unfolding = unfolding};
+    const char *problem = call_problem(b.body, n_inputs, unfolding);
+    if (problem) {
+        snprintf(message, TC_INFER_MESSAGE_SIZE, problem, name);
         return b.body ? TC_INVALID_ARGUMENT : TC_NOT_FOUND;
     }
+    unfolding->depth++;
     tc_status status = infer_body(&b, inputs, message);
+    unfolding->depth--;
     if (status == TC_OK)
         status = copy_results(&b, arena, outputs, message);
     *n_outputs = (int32_t)b.body->results.count;
@@ -352,6 +402,29 @@ tc_status tc_graph_infer(const tc_graph *graph, const tc_attrs *attrs, const tc_
     tc_map_free(&b.sizes);
     tc_vector_free(&b.inputs);
     return status;
+}
+
+static tc_status infer_node(const tc_graph *graph, const tc_attrs *attrs,
+                            const tc_value_info *inputs, int32_t n_inputs, tc_arena *arena,
+                            tc_value_info **outputs, int32_t *n_outputs, char *message,
+                            tc_unfolding *unfolding)
+{
+    unfolding->nodes++;
+    const tc_attr *function = tc_node_function(attrs);
+    if (!function)
+        return tc_infer_run(attrs, inputs, n_inputs, arena, outputs, n_outputs, message);
+    TC_TRY(tc_infer_check(attrs->op, inputs, n_inputs, message));
+    return infer_call(graph, function->s, inputs, n_inputs, arena, outputs, n_outputs, message,
+                      unfolding);
+}
+
+tc_status tc_graph_infer(const tc_graph *graph, const tc_attrs *attrs, const tc_value_info *inputs,
+                         int32_t n_inputs, tc_arena *arena, tc_value_info **outputs,
+                         int32_t *n_outputs, char message[TC_INFER_MESSAGE_SIZE])
+{
+    tc_unfolding unfolding = {0, 0, false};
+    return infer_node(graph, attrs, inputs, n_inputs, arena, outputs, n_outputs, message,
+                      &unfolding);
 }
 
 int32_t tc_graph_function_count(const tc_graph *graph)

@@ -253,6 +253,11 @@ void tc_control_push(tc_graph *graph, const tc_value *values, size_t count)
 {
     if (!graph || tc_graph_failed(graph))
         return;
+    if (count && !values) {
+        tc_graph_fail(graph, (tc_location){0}, TC_INVALID_ARGUMENT,
+                      "tc_control_push: the values are NULL");
+        return;
+    }
     for (size_t i = 0; i < count; i++) {
         if (values[i].graph != graph || values[i].node < 0 ||
             (size_t)values[i].node >= graph->nodes.count) {

@@ -220,6 +220,48 @@ static void test_function_mistakes(void **state)
     }
 }
 
+/* f0 .. f<n-1>, each calling the one before it `times` times. */
+static tc_graph *chain(int n, int times)
+{
+    tc_graph *g = tc_graph_create();
+    char before[16] = "", name[16];
+    for (int i = 0; i < n; i++) {
+        snprintf(name, sizeof name, "f%d", i);
+        tc_graph *body = tc_function_begin(g, name);
+        tc_value y = tc_parameter(body, "p", TC_F32, TC_SCALAR);
+        for (int k = 0; k < times && i > 0; k++)
+            y = tc_call(body, before, TC_VALUES(y));
+        tc_function_end(body, TC_VALUES(y));
+        memcpy(before, name, sizeof before);
+    }
+    return g;
+}
+
+static void test_function_limits(void **state)
+{
+    tc_graph *g = chain(200, 1);
+    assert_ok(tc_graph_verify(g));
+    tc_graph_release(g);
+    g = chain(100, 2); /* 2^100 nodes */
+    assert_status(tc_graph_status(g), TC_INVALID_ARGUMENT);
+    assert_error_contains("unfolds into too many nodes");
+    tc_graph_release(g);
+    g = chain(400, 1);
+    assert_status(tc_graph_status(g), TC_INVALID_ARGUMENT);
+    assert_error_contains("is called too deep inside of other functions");
+    tc_graph_release(g);
+    g = tc_graph_create();
+    tc_graph *body = g;
+    for (int i = 0; i < 100 && body; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "n%d", i);
+        body = tc_function_begin(body, name);
+    }
+    assert_status(tc_graph_status(g), TC_INVALID_ARGUMENT);
+    assert_error_contains("function 'n64' is nested in more than 64 others");
+    tc_graph_release(g);
+}
+
 static void test_function_must_end(void **state)
 {
     tc_graph *g = tc_graph_create();
@@ -237,6 +279,7 @@ int main(void)
         cmocka_unit_test(test_function_captures),
         cmocka_unit_test(test_function_captures_variables),
         cmocka_unit_test(test_function_mistakes),
+        cmocka_unit_test(test_function_limits),
         cmocka_unit_test(test_function_must_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
