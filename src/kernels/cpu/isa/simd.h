@@ -35,6 +35,8 @@ typedef float tc_f32v __attribute__((vector_size(TC_VECTOR_BYTES)));
 typedef double tc_f64v __attribute__((vector_size(TC_VECTOR_BYTES)));
 typedef int32_t tc_i32v __attribute__((vector_size(TC_VECTOR_BYTES)));
 typedef int64_t tc_i64v __attribute__((vector_size(TC_VECTOR_BYTES)));
+typedef uint32_t tc_u32v __attribute__((vector_size(TC_VECTOR_BYTES)));
+typedef uint64_t tc_u64v __attribute__((vector_size(TC_VECTOR_BYTES)));
 
 /** Every function that takes vectors must be inlined: their calling convention depends on the
  * flags. */
@@ -314,6 +316,7 @@ static const float tc_f32_erfc_poly[] = {0x1.07f3bcp-3f,  0x1.44b2a0p-1f,   0x1.
 #define S           float
 #define V           tc_f32v
 #define I           tc_i32v
+#define U           tc_u32v
 #define NAME(name)  tc_f32_##name
 #define LANES       TC_F32_LANES
 #define MANTISSA    23
@@ -332,6 +335,7 @@ static const float tc_f32_erfc_poly[] = {0x1.07f3bcp-3f,  0x1.44b2a0p-1f,   0x1.
 #define S           double
 #define V           tc_f64v
 #define I           tc_i64v
+#define U           tc_u64v
 #define NAME(name)  tc_f64_##name
 #define LANES       TC_F64_LANES
 #define MANTISSA    52
