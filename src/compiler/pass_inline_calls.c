@@ -71,9 +71,8 @@ static tc_status adopt(level *l, tc_node *node)
         node->name = name;
     const tc_attr *stream = tc_attrs_get(&node->attrs, "stream");
     if (stream && stream->type == TC_ATTR_INT) {
-        uint64_t own = (uint64_t)tc_attrs_int(&call->attrs, "stream");
-        uint64_t combined = tc_hash_combine(own, (uint64_t)stream->i);
-        TC_TRY(tc_ir_set_attr(&l->pass, node, "stream", tc_attr_int((int64_t)combined)));
+        int64_t inner = tc_stream_within(tc_attrs_int(&call->attrs, "stream"), stream->i);
+        TC_TRY(tc_ir_set_attr(&l->pass, node, "stream", tc_attr_int(inner)));
     }
     const char *device = tc_node_note(call, "device");
     if (device && !tc_node_note(node, "device")) {
