@@ -127,8 +127,8 @@ static void test_whole_print(void **state)
         "constant = constant() {tensor=f32[3]{1, 2, 3}} -> f32[3]",
         "f = call(x) {function=@f, gradient=\"\", stream=",
         "-> f32[n, 3], f32[n, 3]",
-        "add = add(f, f) -> f32[n, 3]  after constant  @device=\"cuda:1\"  @note=\"a \\\"quoted\\\" "
-        "text\"  # ",
+        "add = add(f, f) -> f32[n, 3]  after constant  @device=\"cuda:1\"  @note=",
+        "@note=\"a \\\"quoted\\\" text\"  # ",
         "function f(p: f32[?, ?]) -> log, neg",
         "    log = log(p) -> f32[?, ?]",
         "test_whole.c:",
