@@ -81,7 +81,7 @@ TC_API tc_value tc_graph_fail(tc_graph *graph, tc_location at, tc_status status,
 
 /*
  * Scopes. Names of nodes built inside are prefixed "outer/inner/"; a name that is taken gets "_1",
- * "_2", ...
+ * "_2", ... The scope "/" leaves all others until it is popped: nodes built inside have no prefix.
  */
 TC_API void tc_scope_push(tc_graph *graph, const char *name);
 TC_API void tc_scope_pop(tc_graph *graph);

@@ -214,10 +214,16 @@ void tc_scope_push(tc_graph *graph, const char *name)
 {
     if (!graph || tc_graph_failed(graph))
         return;
-    const char *problem = name ? tc_name_problem(name) : "is NULL";
+    bool root = name && strcmp(name, "/") == 0;
+    const char *problem = root ? NULL : name ? tc_name_problem(name) : "is NULL";
     if (problem) {
         tc_graph_fail(graph, (tc_location){0}, TC_INVALID_ARGUMENT,
                       "tc_scope_push: the name '%s' %s", name ? name : "", problem);
+        return;
+    }
+    if (root) {
+        if (!tc_vector_push(&graph->scopes, ""))
+            tc_graph_fail_memory(graph, (tc_location){0});
         return;
     }
     const char *outer = graph->scopes.count ? graph->scopes.data[graph->scopes.count - 1] : "";

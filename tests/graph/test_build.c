@@ -56,6 +56,13 @@ static void test_build_names(void **state)
     tc_scope_push(g, "c");
     assert_string_equal(tc_value_name(tc_neg(x)), "a/b/c/neg");
     assert_string_equal(tc_value_name(input(g, "x")), "a/b/c/x");
+    tc_scope_push(g, "/");
+    assert_string_equal(tc_value_name(tc_abs(x)), "abs");
+    tc_scope_push(g, "d");
+    assert_string_equal(tc_value_name(tc_abs(x)), "d/abs");
+    tc_scope_pop(g);
+    tc_scope_pop(g);
+    assert_string_equal(tc_value_name(tc_abs(x)), "a/b/c/abs");
     tc_scope_pop(g);
     assert_string_equal(tc_value_name(tc_neg(x)), "a/b/neg");
     tc_scope_pop(g);
