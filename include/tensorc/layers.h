@@ -93,9 +93,9 @@ typedef struct tc_batch_norm_layer_options {
 
 /**
  * Batch normalization of `x` [n, channels, ...] with its variables "scale", "offset" and, not
- * trainable, "running_mean" and "running_variance" [channels]. A training run uses the statistics
- * of the batch and, where its target comes from tc_minimize or tc_apply_gradients, moves the
- * running ones; any other run uses the running ones.
+ * trainable, "running_mean" and "running_variance" [channels], f64 where `x` is and f32 otherwise.
+ * A training run uses the statistics of the batch and, where its target comes from tc_minimize or
+ * tc_apply_gradients, moves the running ones; any other run uses the running ones.
  */
 TC_API tc_value tc_batch_norm_layer_at(tc_location at, tc_value x,
                                        const tc_batch_norm_layer_options *options);

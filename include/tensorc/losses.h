@@ -1,7 +1,7 @@
 /*
  * Losses beside tc_softmax_cross_entropy (ops/nn.h). Predictions and targets have one float dtype
- * and broadcast to one shape. Builders are not thread-safe on one graph; errors stick to the graph
- * (see graph.h).
+ * and one rank, and broadcast to one shape; either may be a scalar. Builders are not thread-safe on
+ * one graph; errors stick to the graph (see graph.h).
  */
 #ifndef TENSORC_LOSSES_H
 #define TENSORC_LOSSES_H
@@ -29,8 +29,9 @@ TC_API tc_value tc_mean_absolute_error_at(tc_location at, tc_value predictions, 
                                           const tc_loss_options *options);
 /**
  * Cross entropy in nats between `targets` (probabilities in [0, 1]) and sigmoid(logits), each
- * element a binary problem, reduced. Computed as max(x, 0) - x z + log(1 + exp(-|x|)), which
- * neither overflows nor loses small values.
+ * element a binary problem, reduced. Computed as max(x, 0) - x z + log(1 + exp(-|x|)), which does
+ * not overflow; a loss far below 1 has the absolute error of a number near 1, its gradient is
+ * exact.
  */
 TC_API tc_value tc_sigmoid_cross_entropy_at(tc_location at, tc_value logits, tc_value targets,
                                             const tc_loss_options *options);

@@ -3,8 +3,8 @@
  *
  * An optimizer keeps its state in variables of the graph, below its name: "adam/learning_rate" (f32
  * scalar, which may be changed between runs with tc_store_restore), "adam/step" (i64 scalar,
- * updates so far) and slots such as "adam/mean/hidden/weights". So checkpoints hold it and a
- * resumed run goes on exactly.
+ * updates so far) and slots such as "adam/mean/hidden/weights", f64 for an f64 variable and f32 for
+ * all others. So checkpoints hold it and a resumed run goes on exactly.
  *
  * Builders are not thread-safe on one graph; errors stick to the graph (see graph.h).
  */
@@ -113,8 +113,9 @@ TC_API tc_value tc_apply_gradients_at(tc_location at, tc_optimizer optimizer,
 
 /**
  * Writes gradients scaled by min(1, max_norm / norm) to `clipped`, where norm is the square root of
- * the sum of all their squares (Pascanu et al. 2013), and returns the norm (a scalar of their
- * dtype). `clipped` may be `gradients`.
+ * the sum of all their squares (Pascanu et al. 2013), and returns the norm: a scalar, f64 where all
+ * gradients are, else f32. `clipped` may be `gradients`. Errors: INVALID_ARGUMENT (no gradients,
+ * max_norm that is not positive).
  */
 TC_API tc_value tc_clip_by_global_norm_at(tc_location at, const tc_value *gradients, size_t count,
                                           double max_norm, tc_value *clipped);

@@ -4,6 +4,16 @@
 /* Whether each example's largest logit is at its label: bool [...]. */
 static tc_value is_correct(tc_location at, tc_value logits, tc_value labels)
 {
+    tc_shape x = tc_value_shape(logits), y = tc_value_shape(labels);
+    if (x.rank > 0 && y.rank >= 0 && y.rank != x.rank - 1) {
+        char x_text[256], y_text[256];
+        tc_shape_format(&x, x_text, sizeof x_text);
+        tc_shape_format(&y, y_text, sizeof y_text);
+        return tc_graph_fail(logits.graph, at, TC_INVALID_ARGUMENT,
+                             "metric: labels %s must have the shape of logits %s without its last "
+                             "dimension",
+                             y_text, x_text);
+    }
     tc_value predicted = tc_argmax_at(TC_WITHIN(at), logits, NULL);
     if (tc_value_dtype(labels) != TC_I64)
         labels = tc_cast_at(TC_WITHIN(at), labels, TC_I64);

@@ -84,39 +84,40 @@ tc_optimizer tc_adamw_at(tc_location at, tc_graph *graph, const tc_adam_options 
  * Updates
  */
 
-/* The optimizer's own name: what stands before "/step" in the path of its step, after the last
- * scope. */
-static void optimizer_name(const tc_optimizer *optimizer, char *buffer, size_t size)
+/*
+ * A slot of `variable`, zero at first: "adam/mean/hidden/weights", where "adam" is the path of the
+ * optimizer, whatever scope is open now. f64 for an f64 variable and f32 for all others, as the
+ * updates want it. One that exists is shared: the optimizer may be applied twice.
+ */
+static tc_value slot(tc_location at, const tc_optimizer *optimizer, const char *kind,
+                     tc_value variable)
 {
-    const char *path = tc_value_name(optimizer->step);
-    const char *end = strrchr(path, '/');
-    const char *begin = end;
-    while (begin && begin > path && begin[-1] != '/')
-        begin--;
-    snprintf(buffer, size, "%.*s", begin ? (int)(end - begin) : 0, begin ? begin : "");
-}
-
-/* A slot of `variable`, zero at first: "adam/mean/hidden/weights". */
-static tc_value slot(tc_location at, const char *optimizer, const char *kind, tc_value variable)
-{
-    tc_variable_options fixed = {.struct_size = sizeof fixed, .not_trainable = true};
-    const char *path = tc_value_name(variable);
-    size_t size = strlen(optimizer) + strlen(kind) + strlen(path) + 3;
+    tc_graph *graph = optimizer->graph;
+    const char *step = tc_value_name(optimizer->step), *path = tc_value_name(variable);
+    const char *end = strrchr(step, '/');
+    int length = end ? (int)(end + 1 - step) : 0; /* with the slash */
+    size_t size = (size_t)length + strlen(kind) + strlen(path) + 2;
     char *name = tc_memory_allocate(size);
     if (!name)
-        return tc_graph_fail(variable.graph, at, TC_RESOURCE_EXHAUSTED,
+        return tc_graph_fail(graph, at, TC_RESOURCE_EXHAUSTED,
                              "out of memory for the name of an optimizer slot");
-    snprintf(name, size, "%s/%s/%s", optimizer, kind, path);
-    tc_value zero = tc_zeros_at(TC_WITHIN(at), variable.graph, tc_value_dtype(variable),
-                                tc_value_shape(variable));
-    tc_value result = tc_variable_at(TC_WITHIN(at), variable.graph, name, zero, &fixed);
+    snprintf(name, size, "%.*s%s/%s", length, step, kind, path);
+    tc_value result = tc_graph_find(graph, name);
+    if (!tc_value_ok(result)) {
+        tc_variable_options fixed = {.struct_size = sizeof fixed, .not_trainable = true};
+        tc_dtype dtype = tc_value_dtype(variable) == TC_F64 ? TC_F64 : TC_F32;
+        tc_value zero = tc_zeros_at(TC_WITHIN(at), graph, dtype, tc_value_shape(variable));
+        tc_scope_push(graph, "/");
+        result = tc_variable_at(TC_WITHIN(at), graph, name, zero, &fixed);
+        tc_scope_pop(graph);
+    }
     tc_memory_free(name);
     return result;
 }
 
 /* `count` is the number of this update, from 1. */
-static tc_value update(tc_location at, const tc_optimizer *optimizer, const char *name,
-                       tc_value variable, tc_value gradient, tc_value count)
+static tc_value update(tc_location at, const tc_optimizer *optimizer, tc_value variable,
+                       tc_value gradient, tc_value count)
 {
     switch (optimizer->kind) {
     case TC_OPTIMIZER_SGD: {
@@ -130,8 +131,9 @@ static tc_value update(tc_location at, const tc_optimizer *optimizer, const char
                                              .momentum = {true, optimizer->momentum},
                                              .weight_decay = optimizer->weight_decay,
                                              .nesterov = optimizer->nesterov};
-        return tc_apply_momentum_at(TC_WITHIN(at), variable, slot(at, name, "velocity", variable),
-                                    gradient, optimizer->learning_rate, &options);
+        return tc_apply_momentum_at(TC_WITHIN(at), variable,
+                                    slot(at, optimizer, "velocity", variable), gradient,
+                                    optimizer->learning_rate, &options);
     }
     case TC_OPTIMIZER_ADAM: {
         tc_apply_adam_options options = {.struct_size = sizeof options,
@@ -140,8 +142,8 @@ static tc_value update(tc_location at, const tc_optimizer *optimizer, const char
                                          .epsilon = {true, optimizer->epsilon},
                                          .weight_decay = optimizer->weight_decay};
         tc_apply_adam_inputs inputs = {.parameter = variable,
-                                       .mean = slot(at, name, "mean", variable),
-                                       .square = slot(at, name, "square", variable),
+                                       .mean = slot(at, optimizer, "mean", variable),
+                                       .square = slot(at, optimizer, "square", variable),
                                        .gradient = gradient,
                                        .learning_rate = optimizer->learning_rate,
                                        .step = count};
@@ -162,13 +164,14 @@ tc_value tc_apply_gradients_at(tc_location at, tc_optimizer optimizer, const tc_
                                const tc_value *gradients, size_t count)
 {
     tc_graph *graph = optimizer.graph;
+    if (count > 0 && (!variables || !gradients))
+        return tc_graph_fail(graph, at, TC_INVALID_ARGUMENT,
+                             "apply_gradients: variables or gradients are NULL");
     int32_t nodes = tc_graph_node_count(graph);
     tc_value *group = tc_memory_allocate((count + (size_t)nodes + 1) * sizeof *group);
     if (!group)
         return tc_graph_fail(graph, at, TC_RESOURCE_EXHAUSTED,
                              "out of memory for a training step of %zu variables", count);
-    char name[256];
-    optimizer_name(&optimizer, name, sizeof name);
     size_t members = 0;
     for (int32_t i = 0; i < nodes; i++)
         if (is_update(tc_graph_node(graph, i)))
@@ -177,7 +180,7 @@ tc_value tc_apply_gradients_at(tc_location at, tc_optimizer optimizer, const tc_
     group[members++] = tc_assign_add_at(TC_WITHIN(at), optimizer.step, one);
     tc_value updates = tc_add_at(TC_WITHIN(at), optimizer.step, one);
     for (size_t i = 0; i < count; i++)
-        group[members++] = update(at, &optimizer, name, variables[i], gradients[i], updates);
+        group[members++] = update(at, &optimizer, variables[i], gradients[i], updates);
     tc_value step = tc_group_at(TC_WITHIN(at), graph, group, members);
     tc_memory_free(group);
     return step;
