@@ -104,7 +104,8 @@ TC_API tc_value tc_div_at(tc_location at, tc_value a, tc_value b);
 /**
  * a to the power of b. Numbers; floats as IEEE 754 pow. Of integers the result wraps, and a
  * negative exponent gives the exact power truncated towards zero: 1 for a = 1, 1 or -1 for a = -1,
- * otherwise 0 (also for a = 0). The gradient of b is 0 where a is 0 and b positive, and NaN where a is negative.
+ * otherwise 0 (also for a = 0). The gradient of b is 0 where a is 0 and b positive, and NaN where a
+ * is negative.
  */
 TC_API tc_value tc_pow_at(tc_location at, tc_value a, tc_value b);
 /** The larger one. Numbers; NaN where either is NaN. The gradient goes to the winner; half to each

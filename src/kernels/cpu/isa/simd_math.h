@@ -4,7 +4,8 @@
  *
  * Bits are computed on in U, where overflow is defined. Exact at infinities, NaN, signed zeros and
  * subnormals, over the whole range. Largest errors in units in the last place, found by
- * tests/kernels/test_simd_math.c: exp 1.1, log 0.9, tanh 2.5, sigmoid 2.4, in every instruction set.
+ * tests/kernels/test_simd_math.c: exp 1.1, log 0.9, tanh 2.5, sigmoid 2.4, in every instruction
+ * set.
  */
 
 TC_INLINE V NAME(splat)(S x)
