@@ -3,13 +3,19 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Port of that name, no value when there is none. */
-static tc_value find_port(const tc_signature_port *ports, size_t count, const char *name)
+/* The port of that name, which must have that dtype and rank. */
+static tc_status find_port(const char *path, const tc_signature_port *ports, size_t count,
+                           const char *name, tc_dtype dtype, int32_t rank, tc_value *out)
 {
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(ports[i].name, name) == 0)
-            return ports[i].value;
-    return TC_NO_VALUE;
+    for (size_t i = 0; i < count; i++) {
+        *out = ports[i].value;
+        if (strcmp(ports[i].name, name) == 0 && tc_value_dtype(*out) == dtype &&
+            tc_value_shape(*out).rank == rank)
+            return TC_OK;
+    }
+    return tc_kernel_fail(TC_FAILED_PRECONDITION,
+                          "'%s': signature \"classify\" has no \"%s\" of dtype %s and rank %d",
+                          path, name, tc_dtype_name(dtype), (int)rank);
 }
 
 tc_status model_open(const char *path, tc_runtime *runtime, model *m)
@@ -21,8 +27,9 @@ tc_status model_open(const char *path, tc_runtime *runtime, model *m)
     const tc_signature *signature = tc_saved_model_find(m->saved, "classify");
     if (!signature)
         return tc_kernel_fail(TC_FAILED_PRECONDITION, "'%s' has no signature \"classify\"", path);
-    tc_value images = find_port(signature->inputs, signature->n_inputs, "images");
-    tc_value classes = find_port(signature->outputs, signature->n_outputs, "class");
+    tc_value images, classes;
+    TC_TRY(find_port(path, signature->inputs, signature->n_inputs, "images", TC_U8, 3, &images));
+    TC_TRY(find_port(path, signature->outputs, signature->n_outputs, "class", TC_I64, 1, &classes));
     return tc_session_compile(m->session, TC_FETCHES(images), TC_FETCHES(classes), TC_NO_TARGETS,
                               NULL, &m->classify);
 }

@@ -1,6 +1,7 @@
 #include "options.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,12 +54,13 @@ static bool read_value(const option *o, const char *text)
     case INTEGER: {
         long long number = strtoll(text, &end, 10);
         *(int64_t *)o->value = number;
-        return end != text && !*end && errno == 0 && (double)number >= o->least;
+        return end != text && !*end && errno == 0 && (double)number >= o->least &&
+               number <= INT32_MAX;
     }
     case NUMBER: {
         double number = strtod(text, &end);
         *(double *)o->value = number;
-        return end != text && !*end && errno == 0 && number > o->least;
+        return end != text && !*end && isfinite(number) && number > o->least;
     }
     case TEXT: *(const char **)o->value = text; return *text != '\0';
     case FLAG: break;

@@ -46,7 +46,11 @@ TC_API void tc_image_data_release(tc_image_data *data);
  */
 typedef struct tc_batches tc_batches;
 
-/** One column of a data set: rows along axis 0, delivered as value * scale + offset in `dtype`. */
+/**
+ * One column of a data set: rows along axis 0, delivered as value * scale + offset in `dtype`,
+ * computed in f32 for f32 and in f64 otherwise. Integers are rounded towards zero, kept within
+ * their range, and 0 for NaN. `data` of f16 and bf16 can only be delivered as it is.
+ */
 typedef struct tc_column {
     tc_tensor *data; /**< [rows, ...]; retained; must not change */
     tc_dtype dtype;  /**< of the batches: f32, f64, i32, i64 or that of `data`; TC_DTYPE_INVALID:

@@ -142,8 +142,8 @@ static tc_status read_column(const tc_column *from, size_t i, tc_column *to, int
     if (!tc_can_convert(to))
         return tc_data_fail(
             TC_INVALID_ARGUMENT,
-            "batches: column %zu cannot be delivered from %s as %s; wanted are f32, "
-            "f64, i32, i64 or, without scale and offset, its own dtype",
+            "batches: column %zu cannot be delivered from %s as %s; possible are f32, f64, i32 and "
+            "i64 from all but 16-bit floats, and its own dtype without scale and offset",
             i, tc_dtype_name(tc_tensor_dtype(from->data)), tc_dtype_name(to->dtype));
     tc_tensor_retain(to->data);
     return TC_OK;
@@ -211,14 +211,14 @@ static tc_status set_up(tc_batches *b, const tc_column *columns, size_t count,
         TC_TRY(read_column(&columns[i], i, &b->columns[i], &b->rows));
         b->n_columns++;
     }
+    if (o->batch_size < 0 || o->prefetch < 0 || o->prefetch > MAX_PREFETCH)
+        return tc_data_fail(TC_INVALID_ARGUMENT,
+                            "batches: batch_size must be positive and prefetch from 0 to %d",
+                            MAX_PREFETCH);
     b->batch_size = o->batch_size ? o->batch_size : 32;
     b->n_slots = (o->prefetch ? o->prefetch : 4) + 1; /* one more is with the caller */
     b->seed = o->seed;
     b->shuffle = !o->no_shuffle;
-    if (b->batch_size < 1 || o->prefetch < 0 || o->prefetch > MAX_PREFETCH)
-        return tc_data_fail(TC_INVALID_ARGUMENT,
-                            "batches: batch_size must be positive and prefetch from 0 to %d",
-                            MAX_PREFETCH);
     if (o->keep_partial && b->batch_size > b->rows && b->rows > 0)
         b->batch_size = b->rows;
     b->per_epoch = b->rows / b->batch_size;

@@ -5,6 +5,19 @@
 typedef void (*convert_function)(const void *from, int64_t count, double scale, double offset,
                                  void *to);
 
+/* Towards zero; what does not fit becomes the nearest integer that does, NaN 0. */
+#define CONVERT_INTEGER(to_type, least, most, above)                    \
+    static inline to_type double_as_##to_type(double x)                 \
+    {                                                                   \
+        if (x >= (above))                                               \
+            return (most);                                              \
+        return x >= (double)(least) ? (to_type)x : x < 0 ? (least) : 0; \
+    }
+CONVERT_INTEGER(int32_t, INT32_MIN, INT32_MAX, 0x1p31)
+CONVERT_INTEGER(int64_t, INT64_MIN, INT64_MAX, 0x1p63)
+#define float_as_float(x)   (x)
+#define double_as_double(x) (x)
+
 /* f32 batches are computed in f32, all others in f64. */
 #define CONVERT(from_type, to_type, number)                                             \
     static void from_type##_to_##to_type(const void *from, int64_t count, double scale, \
@@ -14,7 +27,7 @@ typedef void (*convert_function)(const void *from, int64_t count, double scale, 
         to_type *out = to;                                                              \
         number a = (number)scale, b = (number)offset;                                   \
         for (int64_t i = 0; i < count; i++)                                             \
-            out[i] = (to_type)((number)in[i] * a + b);                                  \
+            out[i] = number##_as_##to_type((number)in[i] * a + b);                      \
     }
 
 #define CONVERT_ALL(from_type)          \
@@ -31,6 +44,8 @@ CONVERT_ALL(int32_t)
 CONVERT_ALL(int64_t)
 CONVERT_ALL(uint8_t)
 CONVERT_ALL(uint16_t)
+CONVERT_ALL(uint32_t)
+CONVERT_ALL(uint64_t)
 
 #define CONVERT_ROW(dtype, from_type)                                               \
     [dtype] = {from_type##_to_float, from_type##_to_double, from_type##_to_int32_t, \
@@ -39,9 +54,10 @@ CONVERT_ALL(uint16_t)
 enum { TO_F32, TO_F64, TO_I32, TO_I64, TO_COUNT };
 
 static const convert_function converters[TC_DTYPE_COUNT][TO_COUNT] = {
-    CONVERT_ROW(TC_F32, float),   CONVERT_ROW(TC_F64, double),  CONVERT_ROW(TC_I8, int8_t),
-    CONVERT_ROW(TC_I16, int16_t), CONVERT_ROW(TC_I32, int32_t), CONVERT_ROW(TC_I64, int64_t),
-    CONVERT_ROW(TC_U8, uint8_t),  CONVERT_ROW(TC_U16, uint16_t)};
+    CONVERT_ROW(TC_F32, float),    CONVERT_ROW(TC_F64, double),   CONVERT_ROW(TC_I8, int8_t),
+    CONVERT_ROW(TC_I16, int16_t),  CONVERT_ROW(TC_I32, int32_t),  CONVERT_ROW(TC_I64, int64_t),
+    CONVERT_ROW(TC_U8, uint8_t),   CONVERT_ROW(TC_U16, uint16_t), CONVERT_ROW(TC_U32, uint32_t),
+    CONVERT_ROW(TC_U64, uint64_t), CONVERT_ROW(TC_BOOL, uint8_t)};
 
 static bool is_copy(const tc_column *column)
 {

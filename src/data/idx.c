@@ -126,6 +126,23 @@ static tc_status read_elements(reader *r, size_t bytes, char **out)
                         r->path, bytes);
 }
 
+/* Nothing may follow the elements; at its end a gzip file proves its checksum and length. */
+static tc_status read_end(reader *r)
+{
+    char extra;
+    int code;
+    int got = gzread(r->file, &extra, 1);
+    if (got > 0)
+        return tc_data_fail(TC_DATA_LOSS,
+                            "'%s': the file goes on at offset %lld, after the last element",
+                            r->path, (long long)r->offset);
+    const char *why = gzerror(r->file, &code);
+    if (got < 0 || code == Z_BUF_ERROR)
+        return tc_data_fail(TC_DATA_LOSS, "'%s': the checksum after offset %lld: %s", r->path,
+                            (long long)r->offset, code == Z_ERRNO ? strerror(errno) : why);
+    return TC_OK;
+}
+
 /* From big-endian to this machine's order. */
 static void order_bytes(char *data, size_t bytes, size_t element)
 {
@@ -154,15 +171,11 @@ static tc_status read_tensor(reader *r, tc_tensor **out)
     size_t bytes = (size_t)size * element;
     char *data;
     TC_TRY(read_elements(r, bytes, &data));
-    char extra;
-    if (gzread(r->file, &extra, 1) > 0) {
-        tc_memory_free(data);
-        return tc_data_fail(TC_DATA_LOSS,
-                            "'%s': the file goes on at offset %lld, after the last element",
-                            r->path, (long long)r->offset);
+    tc_status status = read_end(r);
+    if (status == TC_OK) {
+        order_bytes(data, bytes, element);
+        status = tc_tensor_wrap(dtype, shape, data, tc_memory_free, data, out);
     }
-    order_bytes(data, bytes, element);
-    tc_status status = tc_tensor_wrap(dtype, shape, data, tc_memory_free, data, out);
     if (status != TC_OK)
         tc_memory_free(data);
     return status;

@@ -13,12 +13,13 @@ static uint64_t next(uint64_t *state)
     return mix(*state);
 }
 
+__extension__ typedef unsigned __int128 wide;
+
 /* A number below `bound`, which is at least 1. */
 static uint64_t below(uint64_t *state, uint64_t bound)
 {
     uint64_t threshold = (0 - bound) % bound;
     for (;;) {
-        __extension__ typedef unsigned __int128 wide;
         wide product = (wide)next(state) * bound;
         if ((uint64_t)product >= threshold)
             return (uint64_t)(product >> 64);
