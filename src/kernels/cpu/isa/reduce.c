@@ -83,7 +83,11 @@ typedef struct reducer {
                 a[c] = (A)STEP(a[c], (A)x[c]);                                               \
     }
 
-/* As BLOCK, with four rows for each access of the accumulators. */
+/*
+ * As BLOCK, in the dtype for FLUSH rows. A tile of wider rows takes four of them for each access of
+ * the lanes; a dense matrix goes row by row, because the hardware prefetches a stream that goes
+ * forward only.
+ */
 #define SUM_BLOCK(tag, T)                                                                         \
     static void block_##tag(const void *source, int64_t rows, int64_t stride, int64_t width,      \
                             void *accumulators)                                                   \
@@ -91,10 +95,11 @@ typedef struct reducer {
         double *restrict a = accumulators;                                                        \
         const T *restrict x = source;                                                             \
         _Alignas(64) T lanes[TC_REDUCE_TILE];                                                     \
+        int64_t together = stride > width ? 4 : FLUSH + 1;                                        \
         for (int64_t done = 0; done < rows; done += FLUSH) {                                      \
             int64_t left = rows - done < FLUSH ? rows - done : FLUSH;                             \
             memset(lanes, 0, (size_t)width * sizeof *lanes);                                      \
-            for (; left >= 4; left -= 4, x += 4 * stride)                                         \
+            for (; left >= together; left -= 4, x += 4 * stride)                                  \
                 for (int64_t c = 0; c < width; c++)                                               \
                     lanes[c] += (x[c] + x[c + stride]) + (x[c + 2 * stride] + x[c + 3 * stride]); \
             for (; left > 0; left--, x += stride)                                                 \
