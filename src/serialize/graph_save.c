@@ -365,7 +365,7 @@ static void measure(tc_graph_writing *w, const tc_graph *graph, int level)
             cost.depth = called->depth > cost.depth ? called->depth : cost.depth;
             cost.nodes += called->nodes;
         }
-        too_deep |= cost.depth > TC_FILE_MAX_DEPTH;
+        too_deep |= cost.depth + (graph->parent != NULL) > TC_FILE_MAX_DEPTH;
         if (w->status == TC_OK && (too_deep || cost.nodes > TC_FILE_MAX_INFERRED))
             w->status =
                 tc_fail(TC_INVALID_ARGUMENT,
