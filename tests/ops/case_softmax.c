@@ -93,19 +93,20 @@ static void log_softmax_grad_reference(const op_run *run)
 
 /* S(name, {shape}, axis or NULL for the default, no_gradients) */
 #define AXIS(i) (&(const int64_t){i})
-#define SHAPES(S)                                          \
-    S("vector", OP_SHAPE(7), NULL, false)                  \
-    S("rows", OP_SHAPE(3, 5), NULL, false)                 \
-    S("columns", OP_SHAPE(4, 5), AXIS(0), false)           \
-    S("middle", OP_SHAPE(2, 3, 4), AXIS(-2), false)        \
-    S("one element", OP_SHAPE(3, 1), NULL, false)          \
-    S("long rows", OP_SHAPE(70, 1001), AXIS(1), true)      \
-    S("very long rows", OP_SHAPE(2, 20011), AXIS(1), true) \
-    S("many rows", OP_SHAPE(2003, 10), AXIS(1), true)      \
-    S("planes", OP_SHAPE(3, 21, 7, 9), AXIS(1), true)      \
-    S("long columns", OP_SHAPE(300, 67), AXIS(0), true)    \
-    S("no rows", OP_SHAPE(0, 5), NULL, true)               \
-    S("no elements", OP_SHAPE(3, 0), NULL, true)           \
+#define SHAPES(S)                                            \
+    S("vector", OP_SHAPE(7), NULL, false)                    \
+    S("rows", OP_SHAPE(3, 5), NULL, false)                   \
+    S("columns", OP_SHAPE(4, 5), AXIS(0), false)             \
+    S("middle", OP_SHAPE(2, 3, 4), AXIS(-2), false)          \
+    S("one element", OP_SHAPE(3, 1), NULL, false)            \
+    S("long rows", OP_SHAPE(70, 1001), AXIS(1), true)        \
+    S("very long rows", OP_SHAPE(2, 20011), AXIS(1), true)   \
+    S("many rows", OP_SHAPE(2003, 10), AXIS(1), true)        \
+    S("planes", OP_SHAPE(3, 21, 7, 9), AXIS(1), true)        \
+    S("long columns", OP_SHAPE(300, 67), AXIS(0), true)      \
+    S("very long columns", OP_SHAPE(9001, 3), AXIS(0), true) \
+    S("no rows", OP_SHAPE(0, 5), NULL, true)                 \
+    S("no elements", OP_SHAPE(3, 0), NULL, true)             \
     S("no columns", OP_SHAPE(3, 0, 2), AXIS(0), true)
 #define ONE(sample_name, shape, axis, flat)     \
     {.name = sample_name,                       \
@@ -113,7 +114,14 @@ static void log_softmax_grad_reference(const op_run *run)
      .outputs = {{shape}},                      \
      .options = axis,                           \
      .no_gradients = flat},
-#define TWO(sample_name, shape, axis, flat)               \
+/* y is like a result: probabilities, or logarithms of some. */
+#define PROBABLE(sample_name, shape, axis, flat)           \
+    {.name = sample_name,                                  \
+     .inputs = {{shape}, {shape, .low = 0, .high = 0.05}}, \
+     .outputs = {{shape}},                                 \
+     .options = axis,                                      \
+     .no_gradients = flat},
+#define LOGARITHMIC(sample_name, shape, axis, flat)       \
     {.name = sample_name,                                 \
      .inputs = {{shape}, {shape, .low = -8, .high = -3}}, \
      .outputs = {{shape}},                                \
@@ -137,7 +145,8 @@ static const op_sample samples[] = {
      .options = AXIS(0),
      .no_gradients = true},
 };
-static const op_sample grad_samples[] = {SHAPES(TWO)};
+static const op_sample grad_samples[] = {SHAPES(PROBABLE)};
+static const op_sample log_grad_samples[] = {SHAPES(LOGARITHMIC)};
 static const op_bad bad[] = {
     {.inputs = {{.rank = 0}}, .n_inputs = 1, .message = "axis -1 is outside"},
     {.inputs = {{OP_SHAPE(3, 5)}}, .options = AXIS(2), .message = "axis 2 is outside"},
@@ -161,4 +170,4 @@ static const op_bad grad_bad[] = {
 CASE(softmax, samples, bad, 1, OP_INPUT(0))
 CASE(log_softmax, samples, bad, 1, OP_INPUT(0))
 CASE(softmax_grad, grad_samples, grad_bad, 2, OP_INPUT(0) | OP_INPUT(1))
-CASE(log_softmax_grad, grad_samples, grad_bad, 2, OP_INPUT(0) | OP_INPUT(1))
+CASE(log_softmax_grad, log_grad_samples, grad_bad, 2, OP_INPUT(0) | OP_INPUT(1))

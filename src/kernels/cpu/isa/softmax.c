@@ -9,10 +9,13 @@
 
 /* Elements that are worth a task of their own. */
 #define UNIT_ELEMENTS (8 * 1024)
+/* Longer columns are too large for the caches as a copy too. */
+#define MAX_GATHERED (8 * 1024)
 
 typedef struct params {
     int64_t outer, count, inner; /* the tensor is [outer, count, inner], normalized along count */
     int64_t grain;
+    bool gathered;  /* columns are copied */
     size_t scratch; /* bytes of a worker */
 } params;
 
@@ -32,9 +35,13 @@ static tc_status prepare(tc_prepare *prepare)
         p->outer = 0;
     int64_t unit = p->count * (p->inner == 1 ? 1 : TC_F32_LANES);
     p->grain = unit && unit < UNIT_ELEMENTS ? UNIT_ELEMENTS / unit : 1;
-    if (x->dtype == TC_F32 || x->dtype == TC_F64)
+    bool small = x->dtype == TC_F16 || x->dtype == TC_BF16;
+    p->gathered = p->inner > 1 && p->count <= MAX_GATHERED;
+    if (!small && !p->gathered)
         return TC_OK;
-    p->scratch = tc_align_up((size_t)unit * 2 * sizeof(float), TC_ALIGNMENT);
+    /* A row of f32 or f64, or LANES of them, has the same size in bytes. */
+    size_t column = p->inner == 1 ? sizeof(float) : TC_VECTOR_BYTES;
+    p->scratch = tc_align_up((size_t)p->count * column * (size_t)prepare->n_inputs, TC_ALIGNMENT);
     if (!tc_mul_size(p->scratch, (size_t)prepare->threads, &prepare->workspace_bytes))
         return tc_kernel_fail(TC_RESOURCE_EXHAUSTED, "an axis of %lld elements is too large",
                               (long long)p->count);

@@ -151,20 +151,21 @@ static void NAME(columns)(void *context, int64_t begin, int64_t end, int worker)
         int64_t k = left < LANES ? left : LANES;
         int64_t at = unit / tiles * p->count * p->inner + first;
         const STORED *b = j->in[j->functions->inputs - 1] + at;
-#if TAG_IS_16_BIT
-        REAL *buffers = worker_scratch(j->scratch, p->scratch, worker);
-        REAL *second = buffers + p->count * LANES;
-        for (int64_t i = 0; i < p->count; i++) {
-            (void)FETCH(j->in[0] + at + i * p->inner, k, buffers + i * LANES);
-            (void)FETCH(b + i * p->inner, k, second + i * LANES);
+        REAL *first_buffer = worker_scratch(j->scratch, p->scratch, worker), *second_buffer;
+        if (!TAG_IS_16_BIT && !p->gathered) { /* STORED is REAL, which the casts say */
+            j->functions->columns((const void *)(j->in[0] + at), (const void *)b,
+                                  (void *)(j->out + at), p->count, p->inner, k);
+            continue;
         }
-        j->functions->columns(buffers, second, buffers, p->count, LANES, k);
+        second_buffer = first_buffer + (j->functions->inputs - 1) * p->count * LANES;
+        for (int64_t i = 0; i < p->count; i++) {
+            GATHER(j->in[0] + at + i * p->inner, k, first_buffer + i * LANES);
+            if (second_buffer != first_buffer)
+                GATHER(b + i * p->inner, k, second_buffer + i * LANES);
+        }
+        j->functions->columns(first_buffer, second_buffer, first_buffer, p->count, LANES, k);
         for (int64_t i = 0; i < p->count; i++)
-            DELIVER(j->out + at + i * p->inner, buffers + i * LANES, k);
-#else
-        (void)worker;
-        j->functions->columns(j->in[0] + at, b, j->out + at, p->count, p->inner, k);
-#endif
+            SCATTER(j->out + at + i * p->inner, first_buffer + i * LANES, k);
     }
 }
 

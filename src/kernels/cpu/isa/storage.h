@@ -52,6 +52,18 @@ TC_INLINE void *worker_scratch(void *workspace, size_t bytes, int worker)
 #define PLACE(target, buffer)      TC_PASTE(PLACE_, TAG)(target, buffer)
 #define DELIVER(target, buffer, n) TC_PASTE(DELIVER_, TAG)(target, buffer, n)
 
+#define GATHER(source, n, buffer)  TC_PASTE(GATHER_, TAG)(source, n, buffer)
+#define SCATTER(target, buffer, n) TC_PASTE(SCATTER_, TAG)(target, buffer, n)
+
+#define GATHER_f32(source, n, buffer)   memcpy(buffer, source, (size_t)(n) * sizeof(float))
+#define GATHER_f64(source, n, buffer)   memcpy(buffer, source, (size_t)(n) * sizeof(double))
+#define GATHER_f16(source, n, buffer)   convert_from_f16(source, buffer, n)
+#define GATHER_bf16(source, n, buffer)  convert_from_bf16(source, buffer, n)
+#define SCATTER_f32(target, buffer, n)  memcpy(target, buffer, (size_t)(n) * sizeof(float))
+#define SCATTER_f64(target, buffer, n)  memcpy(target, buffer, (size_t)(n) * sizeof(double))
+#define SCATTER_f16(target, buffer, n)  convert_to_f16(buffer, target, n)
+#define SCATTER_bf16(target, buffer, n) convert_to_bf16(buffer, target, n)
+
 #define FETCH_f32(source, n, buffer)    ((void)sizeof(n), (void)sizeof((buffer)[0]), (source))
 #define FETCH_f64(source, n, buffer)    ((void)sizeof(n), (void)sizeof((buffer)[0]), (source))
 #define FETCH_f16(source, n, buffer)    (convert_from_f16(source, buffer, n), (buffer))
