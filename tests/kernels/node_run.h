@@ -39,16 +39,22 @@ static inline void node_compute(tc_value value, const node_run *how, const void 
     tc_arena arena = {0};
     tc_prepared prepared;
     assert_ok(tc_kernel_prepare(kernel, &node->attrs, infos, node->n_inputs, node->outputs,
-                                node->n_outputs, how->threads, &arena, &prepared));
-    assert_int_equal(prepared.workspace_bytes, 0);
+                                node->n_outputs, how->threads ? how->threads : 1, &arena,
+                                &prepared));
+    void *workspace = tc_alloc_aligned(prepared.workspace_bytes + 64, 64);
+    assert_non_null(workspace);
     tc_pool *pool = NULL;
     if (how->threads)
         assert_ok(tc_pool_create(how->threads, &pool));
-    const tc_kernel_context context = {
-        .seed = how->seed, .step = how->step, .loop_index = how->loop_index, .pool = pool};
+    const tc_kernel_context context = {.workspace = workspace,
+                                       .seed = how->seed,
+                                       .step = how->step,
+                                       .loop_index = how->loop_index,
+                                       .pool = pool};
     assert_ok(kernel->run(prepared.params, inputs, outputs, &context));
     if (pool)
         tc_pool_destroy(pool);
+    tc_free(workspace);
     tc_arena_free(&arena);
 }
 
