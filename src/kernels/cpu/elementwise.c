@@ -70,13 +70,17 @@ typedef struct scratch {
     _Alignas(64) float output[CHUNK];
 } scratch;
 
-#define SPREAD_AS(type)                   \
-    {                                     \
-        const type *x = from;             \
-        type *y = to, first = x[0];       \
-        for (int64_t i = 0; i < n; i++)   \
-            y[i] = repeat ? first : x[i]; \
-    }                                     \
+#define SPREAD_AS(type)                     \
+    {                                       \
+        const type *x = from;               \
+        type *y = to, first = x[0];         \
+        if (repeat)                         \
+            for (int64_t i = 0; i < n; i++) \
+                y[i] = first;               \
+        else                                \
+            for (int64_t i = 0; i < n; i++) \
+                y[i] = x[i];                \
+    }                                       \
     break
 
 /* Copies n elements, or the first one n times; `to` may then be `from`. */
