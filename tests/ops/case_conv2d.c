@@ -182,17 +182,18 @@ static void reference_macro(const op_run *run)
     CONV("same lower", S(1, 2, 5, 6), S(2, 2, 2, 3), S(1, 2, 3, 3), &same_lower)                  \
     CONV("one pixel", S(3, 2, 1, 1), S(2, 2, 1, 1), S(3, 2, 1, 1), &plain)
 
-#define LARGE(CONV)                                                                    \
-    CONV("many tiles", S(2, 9, 13, 37), S(130, 9, 3, 3), S(2, 130, 13, 37), &pad_one)  \
-    CONV("deep", S(1, 50, 6, 5), S(5, 50, 3, 3), S(1, 5, 6, 5), &pad_one)              \
-    CONV("rows far apart", S(2, 256, 3, 3), S(3, 256, 1, 1), S(2, 3, 3, 3), &plain)    \
-    CONV("first layer", S(2, 3, 21, 20), S(7, 3, 7, 7), S(2, 7, 11, 10), &first_layer) \
-    CONV("one channel", S(5, 1, 28, 28), S(8, 1, 5, 5), S(5, 8, 24, 24), &plain)       \
-    CONV("long rows", S(1, 2, 3, 1100), S(3, 2, 3, 3), S(1, 3, 3, 1100), &pad_one)     \
-    CONV("no images", S(0, 3, 5, 5), S(4, 3, 3, 3), S(0, 4, 3, 3), &plain)             \
-    CONV("no channels", S(2, 0, 5, 5), S(4, 0, 3, 3), S(2, 4, 3, 3), &plain)           \
-    CONV("no filters", S(2, 3, 5, 5), S(0, 3, 3, 3), S(2, 0, 3, 3), &plain)            \
-    CONV("no pixels", S(2, 3, 0, 5), S(4, 3, 3, 3), S(2, 4, 0, 5), &same)              \
+#define LARGE(CONV)                                                                       \
+    CONV("many tiles", S(2, 9, 13, 37), S(130, 9, 3, 3), S(2, 130, 13, 37), &pad_one)     \
+    CONV("deep", S(1, 50, 6, 5), S(5, 50, 3, 3), S(1, 5, 6, 5), &pad_one)                 \
+    CONV("rows far apart", S(2, 256, 3, 3), S(3, 256, 1, 1), S(2, 3, 3, 3), &plain)       \
+    CONV("first layer", S(2, 3, 21, 20), S(7, 3, 7, 7), S(2, 7, 11, 10), &first_layer)    \
+    CONV("one channel", S(5, 1, 28, 28), S(8, 1, 5, 5), S(5, 8, 24, 24), &plain)          \
+    CONV("long rows", S(1, 2, 3, 1100), S(3, 2, 3, 3), S(1, 3, 3, 1100), &pad_one)        \
+    CONV("several chunks", S(9, 8, 130, 130), S(2, 8, 1, 1), S(9, 2, 132, 132), &pad_one) \
+    CONV("no images", S(0, 3, 5, 5), S(4, 3, 3, 3), S(0, 4, 3, 3), &plain)                \
+    CONV("no channels", S(2, 0, 5, 5), S(4, 0, 3, 3), S(2, 4, 3, 3), &plain)              \
+    CONV("no filters", S(2, 3, 5, 5), S(0, 3, 3, 3), S(2, 0, 3, 3), &plain)               \
+    CONV("no pixels", S(2, 3, 0, 5), S(4, 3, 3, 3), S(2, 4, 0, 5), &same)                 \
     CONV("only padding", S(2, 3, 0, 2), S(4, 3, 2, 2), S(2, 4, 7, 9), &pad_wide)
 
 #define FORWARD(text, x, w, y, o) \
