@@ -386,9 +386,12 @@ static tc_status read_parameters(const tc_graph_reading *r, const tc_body *body)
     const Tensorc__Function *function = body->function;
     /* As many as there are nodes of this kind, each of them once. */
     bool *seen = tc_alloc_zero(graph->nodes.count + 1, sizeof *seen);
-    bool valid = seen && function->n_parameters == body->parameters;
-    bool reserved = seen && tc_vector_reserve(&graph->parameters, function->n_parameters);
-    for (size_t i = 0; valid && reserved && i < function->n_parameters; i++) {
+    if (!seen || !tc_vector_reserve(&graph->parameters, function->n_parameters)) {
+        tc_free(seen);
+        return fail_memory(r);
+    }
+    bool valid = function->n_parameters == body->parameters;
+    for (size_t i = 0; valid && i < function->n_parameters; i++) {
         uint32_t node = function->parameters[i];
         valid = node < graph->nodes.count && !seen[node] &&
                 tc_node_is(graph->nodes.data[node], "parameter");
@@ -397,8 +400,6 @@ static tc_status read_parameters(const tc_graph_reading *r, const tc_body *body)
         graph->parameters.data[graph->parameters.count++] = (int32_t)node;
     }
     tc_free(seen);
-    if (!seen || !reserved)
-        return valid ? fail_memory(r) : fail(r, body, "its parameters are broken");
     return valid ? TC_OK : fail(r, body, "its parameters are broken");
 }
 

@@ -59,6 +59,9 @@ static tc_status read_signature(const tc_records *records, const tc_record *reco
     if (!signature->name[0] || tc_saved_model_find(model, signature->name))
         return tc_records_fail(records, record->offset, "two signatures are called '%.200s'",
                                signature->name);
+    if (message->n_outputs == 0)
+        return tc_records_fail(records, record->offset, "signature '%.200s' has no outputs",
+                               signature->name);
     TC_TRY(read_ports(records, record, message, message->inputs, message->n_inputs, model,
                       &signature->inputs));
     TC_TRY(read_ports(records, record, message, message->outputs, message->n_outputs, model,
