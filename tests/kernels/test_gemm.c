@@ -13,6 +13,7 @@
 #include "kernels/cpu/gemm.h"
 
 static uint32_t state = 1;
+static tc_isa isa; /* under test */
 
 /* Whole numbers of few bits: every sum below is exact in f32, so the results must be equal. */
 static void *numbers(tc_dtype dtype, int64_t count)
@@ -62,7 +63,8 @@ static void *run(tc_gemm g, const void *a, const void *b, int64_t c_size, int th
 
 static void check(tc_dtype dtype, int64_t m, int64_t n, int64_t k, bool ta, bool tb, int64_t items)
 {
-    tc_gemm g = {.dtype = dtype,
+    tc_gemm g = {.isa = isa,
+                 .dtype = dtype,
                  .transpose_a = ta,
                  .transpose_b = tb,
                  .m = m,
@@ -152,7 +154,8 @@ static void test_gemm_empty(void **unused)
     float a[1] = {1}, b[1] = {1}, c[6] = {7, 7, 7, 7, 7, 7};
     static const int64_t shapes[][3] = {{0, 3, 4}, {3, 0, 4}, {0, 0, 0}};
     for (size_t s = 0; s < 3; s++) {
-        tc_gemm g = {.dtype = TC_F32, .m = shapes[s][0], .n = shapes[s][1], .k = shapes[s][2]};
+        tc_gemm g = {
+            .isa = isa, .dtype = TC_F32, .m = shapes[s][0], .n = shapes[s][1], .k = shapes[s][2]};
         assert_true(tc_gemm_plan(&g, 2));
         tc_gemm_run(&g, a, b, NULL, c, NULL, NULL);
         assert_true(c[0] == 7);
@@ -166,7 +169,8 @@ static void test_gemm_empty(void **unused)
 static void test_gemm_accumulate(void **unused)
 {
     for (int t = 0; t < 4; t++) {
-        tc_gemm g = {.dtype = TC_F64,
+        tc_gemm g = {.isa = isa,
+                     .dtype = TC_F64,
                      .transpose_a = t & 1,
                      .transpose_b = t & 2,
                      .accumulate = true,
@@ -201,7 +205,8 @@ static void test_gemm_same_bits_for_any_threads(void **unused)
     for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++)
         for (int t = 0; t < 4; t++) {
             int64_t m = shapes[s][0], n = shapes[s][1], k = shapes[s][2];
-            tc_gemm g = {.dtype = TC_F32,
+            tc_gemm g = {.isa = isa,
+                         .dtype = TC_F32,
                          .transpose_a = t & 1,
                          .transpose_b = t & 2,
                          .m = m,
@@ -253,7 +258,14 @@ static void *multiply_often(void *argument)
 static void test_gemm_from_many_threads(void **unused)
 {
     enum { CALLERS = 80 };
-    tc_gemm g = {.dtype = TC_F32, .m = 150, .n = 200, .k = 100, .lda = 100, .ldb = 200, .ldc = 200};
+    tc_gemm g = {.isa = isa,
+                 .dtype = TC_F32,
+                 .m = 150,
+                 .n = 200,
+                 .k = 100,
+                 .lda = 100,
+                 .ldb = 200,
+                 .ldc = 200};
     float *a = numbers(TC_F32, g.m * g.k), *b = numbers(TC_F32, g.k * g.n);
     float *expected = run(g, a, b, g.m * g.n, 1, false);
     tc_pool *pool;
@@ -277,7 +289,8 @@ static void test_gemm_from_many_threads(void **unused)
 
 static void test_gemm_plan_refuses_overflow(void **unused)
 {
-    tc_gemm g = {.dtype = TC_F32,
+    tc_gemm g = {.isa = isa,
+                 .dtype = TC_F32,
                  .m = 1000,
                  .n = INT64_MAX / 1000,
                  .k = INT64_MAX / 1000,
@@ -285,7 +298,8 @@ static void test_gemm_plan_refuses_overflow(void **unused)
                  .ldb = INT64_MAX / 1000,
                  .ldc = INT64_MAX / 1000};
     assert_false(tc_gemm_plan(&g, 4));
-    tc_gemm batch = {.dtype = TC_F32,
+    tc_gemm batch = {.isa = isa,
+                     .dtype = TC_F32,
                      .m = 2,
                      .n = 2,
                      .k = 2,
@@ -297,14 +311,9 @@ static void test_gemm_plan_refuses_overflow(void **unused)
     assert_false(tc_gemm_plan(&batch, 4));
 }
 
-/* Every variant this processor can run, whichever is selected. */
-extern const tc_gemm_micro tc_gemm_micro_scalar;
-#if defined(__x86_64__)
-extern const tc_gemm_micro tc_gemm_micro_avx2, tc_gemm_micro_avx512;
-#endif
-
-static void check_micro(const tc_gemm_micro *micro)
+static void test_gemm_micro(void **unused)
 {
+    const tc_gemm_micro *micro = tc_gemm_micro_of(isa);
     enum { K = 19, LD = 80 };
     float *a = numbers(TC_F32, 40 * 40), *b = numbers(TC_F32, LD * LD), c[30 * LD];
     double *da = numbers(TC_F64, 40 * 40), *db = numbers(TC_F64, LD * LD), dc[30 * LD];
@@ -367,17 +376,6 @@ static void check_micro(const tc_gemm_micro *micro)
     tc_free(db);
 }
 
-static void test_gemm_micro_variants(void **unused)
-{
-    check_micro(&tc_gemm_micro_scalar);
-#if defined(__x86_64__)
-    if (tc_cpu_supports(TC_ISA_AVX2))
-        check_micro(&tc_gemm_micro_avx2);
-    if (tc_cpu_supports(TC_ISA_AVX512))
-        check_micro(&tc_gemm_micro_avx512);
-#endif
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -389,7 +387,17 @@ int main(void)
         cmocka_unit_test(test_gemm_same_bits_for_any_threads),
         cmocka_unit_test(test_gemm_from_many_threads),
         cmocka_unit_test(test_gemm_plan_refuses_overflow),
-        cmocka_unit_test(test_gemm_micro_variants),
+        cmocka_unit_test(test_gemm_micro),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = 0;
+    for (int level = 0; level < TC_ISA_COUNT; level++) {
+        isa = (tc_isa)level;
+        if (!tc_cpu_supports(isa)) {
+            print_message("skipped: this processor lacks %s\n", tc_isa_name(isa));
+            continue;
+        }
+        print_message("instruction set: %s\n", tc_isa_name(isa));
+        failed += cmocka_run_group_tests(tests, NULL, NULL);
+    }
+    return failed;
 }

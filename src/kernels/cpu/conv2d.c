@@ -3,11 +3,11 @@
 
 #include <string.h>
 
+#include "base/threads.h"
 #include "core/dtype.h"
 #include "core/float16.h"
 #include "kernels/cpu/gemm_micro.h"
 #include "kernels/cpu/gemm_widen.h"
-#include "kernels/cpu/kernel.h"
 
 enum { RUN_BLOCK = 2048 /* columns of a dot product that stay in the first cache */ };
 
@@ -46,16 +46,17 @@ static const tc_conv_planes *planes_of(const work *w)
 }
 
 /* Elements `stride` apart, widened. */
-static void widen_strided(tc_dtype dtype, const void *from, int64_t stride, int64_t count, void *to)
+static void widen_strided(const tc_conv *conv, const void *from, int64_t stride, int64_t count,
+                          void *to)
 {
     if (stride == 1) {
-        tc_widen(dtype, from, 0, 1, count, to, 0);
+        tc_widen(tc_gemm_micro_of(conv->isa), conv->dtype, from, 0, 1, count, to, 0);
         return;
     }
 #define EACH(T, convert, S)             \
     for (int64_t i = 0; i < count; i++) \
     ((T *)to)[i] = convert(((const S *)from)[i * stride])
-    switch (dtype) {
+    switch (conv->dtype) {
     case TC_F32: EACH(float, , float); break;
     case TC_F64: EACH(double, , double); break;
     case TC_F16: EACH(float, tc_f16_to_f32, uint16_t); break;
@@ -65,21 +66,21 @@ static void widen_strided(tc_dtype dtype, const void *from, int64_t stride, int6
 }
 
 /* The inverse: `count` elements to places `stride` apart. */
-static void narrow_strided(tc_dtype dtype, const void *from, int64_t count, void *to,
+static void narrow_strided(const tc_conv *conv, const void *from, int64_t count, void *to,
                            int64_t stride)
 {
-    if (stride == 1 && tc_dtype_size(dtype) == 2) {
-        tc_narrow(dtype, from, 0, 1, count, to, 0);
+    if (stride == 1 && tc_dtype_size(conv->dtype) == 2) {
+        tc_narrow(tc_gemm_micro_of(conv->isa), conv->dtype, from, 0, 1, count, to, 0);
         return;
     }
     if (stride == 1) {
-        memcpy(to, from, (size_t)count * tc_dtype_size(dtype));
+        memcpy(to, from, (size_t)count * tc_dtype_size(conv->dtype));
         return;
     }
 #define EACH(T, convert, S)             \
     for (int64_t i = 0; i < count; i++) \
     ((S *)to)[i * stride] = convert(((const T *)from)[i])
-    switch (dtype) {
+    switch (conv->dtype) {
     case TC_F32: EACH(float, , float); break;
     case TC_F64: EACH(double, , double); break;
     case TC_F16: EACH(float, tc_f32_to_f16, uint16_t); break;
@@ -125,7 +126,7 @@ static void fill_planes(void *context, int64_t begin, int64_t end, int worker)
                     char *row = to + (size_t)(y * p->pitch) * size;
                     int64_t source = (y * p->stride[0] + y0) * p->width + left * p->stride[1] + x0;
                     memset(row, 0, (size_t)left * size);
-                    widen_strided(w->conv->dtype, from + (size_t)source * given, p->stride[1],
+                    widen_strided(w->conv, from + (size_t)source * given, p->stride[1],
                                   right - left, row + (size_t)left * size);
                     memset(row + (size_t)right * size, 0, (size_t)(p->pitch - right) * size);
                 }
@@ -186,7 +187,7 @@ static void arrange_rows(void *context, int64_t begin, int64_t end, int worker)
     (void)worker;
     const work *w = context;
     const tc_conv_part *part = w->part;
-    tc_widen(w->conv->dtype,
+    tc_widen(tc_gemm_micro_of(w->conv->isa), w->conv->dtype,
              (const char *)w->filter +
                  (size_t)(begin * part->depth) * tc_dtype_size(w->conv->dtype),
              part->depth, end - begin, part->depth,
@@ -204,7 +205,7 @@ static void arrange(const tc_conv *conv, const void *filter, void *to, tc_pool *
     }
 }
 
-static void pack(const void *params, const void *weights, void *blob)
+void tc_conv2d_pack(const void *params, const void *weights, void *blob)
 {
     arrange(params, weights, blob, NULL);
 }
@@ -227,8 +228,8 @@ static void write_tile(const work *w, int64_t image_channel, int64_t m, int64_t 
             int64_t pixel = (part->first[0] + y * conv->step[0]) * conv->out_width +
                             part->first[1] + x * conv->step[1];
             if (count > 0)
-                narrow_strided(conv->dtype, from + (size_t)j * size, count,
-                               plane + (size_t)pixel * given, conv->step[1]);
+                narrow_strided(conv, from + (size_t)j * size, count, plane + (size_t)pixel * given,
+                               conv->step[1]);
             j += pitch - x;
         }
     }
@@ -241,7 +242,7 @@ static void multiply_tiles(void *context, int64_t begin, int64_t end, int worker
     const tc_conv *conv = w->conv;
     const tc_conv_part *part = w->part;
     const tc_conv_planes *p = &conv->planes;
-    const tc_gemm_micro *micro = tc_gemm_micro_get();
+    const tc_gemm_micro *micro = tc_gemm_micro_of(conv->isa);
     const int64_t *offsets = tc_conv_offsets(conv) + part->offsets;
     enum { DEPTH = 384 };
     size_t size = tc_conv_element(conv);
@@ -317,15 +318,15 @@ static void run_products(const tc_conv *conv, const void *image, const void *fil
     }
 }
 
-static tc_status run_conv2d(const void *params, const void *const *inputs, void *const *outputs,
-                            const tc_kernel_context *context)
+tc_status tc_conv2d_run(const void *params, const void *const *inputs, void *const *outputs,
+                        const tc_kernel_context *context)
 {
     run_products(params, inputs[0], inputs[1], outputs[0], context);
     return TC_OK;
 }
 
-static tc_status run_grad_input(const void *params, const void *const *inputs, void *const *outputs,
-                                const tc_kernel_context *context)
+tc_status tc_conv2d_grad_input_run(const void *params, const void *const *inputs,
+                                   void *const *outputs, const tc_kernel_context *context)
 {
     run_products(params, inputs[1], inputs[0], outputs[0], context);
     return TC_OK;
@@ -347,8 +348,8 @@ static void widen_gradient(void *context, int64_t begin, int64_t end, int worker
         char *to = (char *)w->second + (size_t)(c * run) * size;
         for (int64_t y = 0; y < conv->out_height; y++) {
             char *row = to + (size_t)(y * pitch) * size;
-            tc_widen(conv->dtype, from + (size_t)(y * conv->out_width) * given, 0, 1,
-                     conv->out_width, row, 0);
+            tc_widen(tc_gemm_micro_of(conv->isa), conv->dtype,
+                     from + (size_t)(y * conv->out_width) * given, 0, 1, conv->out_width, row, 0);
             if (y + 1 < conv->out_height)
                 memset(row + (size_t)conv->out_width * size, 0,
                        (size_t)(pitch - conv->out_width) * size);
@@ -366,7 +367,7 @@ static void dot_tiles(void *context, int64_t begin, int64_t end, int worker)
     const work *w = context;
     const tc_conv *conv = w->conv;
     const tc_conv_planes *p = &conv->planes;
-    const tc_gemm_micro *micro = tc_gemm_micro_get();
+    const tc_gemm_micro *micro = tc_gemm_micro_of(conv->isa);
     int64_t depth = conv->n_offsets, run = tc_conv_run(conv, w->part);
     int64_t rows = ceil_div(conv->m, conv->row_tile), columns = ceil_div(depth, conv->column_tile);
     int64_t channel_size = p->residues[0] * p->residues[1] * p->plane;
@@ -396,8 +397,8 @@ static void dot_tiles(void *context, int64_t begin, int64_t end, int worker)
     }
 }
 
-static tc_status run_grad_filter(const void *params, const void *const *inputs,
-                                 void *const *outputs, const tc_kernel_context *context)
+tc_status tc_conv2d_grad_filter_run(const void *params, const void *const *inputs,
+                                    void *const *outputs, const tc_kernel_context *context)
 {
     const tc_conv *conv = params;
     size_t given = tc_dtype_size(conv->dtype);
@@ -428,16 +429,7 @@ static tc_status run_grad_filter(const void *params, const void *const *inputs,
         tc_parallel_for(context->pool, jobs, 1, dot_tiles, &w);
     }
     if (!wide)
-        tc_narrow(conv->dtype, (const float *)(const void *)memory, 0, 1,
-                  conv->filters * conv->n_offsets, outputs[0], 0);
+        tc_narrow(tc_gemm_micro_of(conv->isa), conv->dtype, (const float *)(const void *)memory, 0,
+                  1, conv->filters * conv->n_offsets, outputs[0], 0);
     return TC_OK;
 }
-
-#define KERNELS(tag)                                                                             \
-    TC_KERNEL(conv2d, tag, .prepare = tc_conv2d_prepare, .pack = pack, .run = run_conv2d),       \
-        TC_KERNEL(conv2d_grad_input, tag, .prepare = tc_conv2d_grad_input_prepare, .pack = pack, \
-                  .run = run_grad_input),                                                        \
-        TC_KERNEL(conv2d_grad_filter, tag, .prepare = tc_conv2d_grad_filter_prepare,             \
-                  .run = run_grad_filter)
-static const tc_kernel kernels[] = {KERNELS(f32), KERNELS(f64), KERNELS(f16), KERNELS(bf16)};
-TC_KERNEL_TABLE(conv2d, kernels);

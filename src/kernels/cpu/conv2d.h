@@ -22,6 +22,8 @@
 
 #include <tensorc/extend.h>
 
+#include "base/cpu.h"
+
 /** Padded planes of an image. */
 typedef struct tc_conv_planes {
     int64_t channels;      /* of one image, all groups */
@@ -46,6 +48,7 @@ typedef struct tc_conv_part {
 /** Everything that is decided ahead; followed in memory by parts, offsets and residues. Plain data
  * without pointers. */
 typedef struct tc_conv {
+    tc_isa isa; /* whose register tiles compute it */
     tc_dtype dtype;
     int64_t images, groups;
     int64_t filters, group_channels; /* filters of all groups; input channels of one */
@@ -102,9 +105,21 @@ static inline size_t tc_conv_element(const tc_conv *conv)
     return conv->dtype == TC_F64 ? sizeof(double) : sizeof(float);
 }
 
-/* prepare of the three kernels: params is a tc_conv with what follows it. */
-tc_status tc_conv2d_prepare(tc_prepare *prepare);
-tc_status tc_conv2d_grad_input_prepare(tc_prepare *prepare);
-tc_status tc_conv2d_grad_filter_prepare(tc_prepare *prepare);
+/* prepare of the three kernels, for register tiles of `isa`: params is a tc_conv with what follows
+ * it. */
+tc_status tc_conv2d_prepare(tc_prepare *prepare, tc_isa isa);
+tc_status tc_conv2d_grad_input_prepare(tc_prepare *prepare, tc_isa isa);
+tc_status tc_conv2d_grad_filter_prepare(tc_prepare *prepare, tc_isa isa);
+
+/* pack of the first two: arranges a constant filter. */
+void tc_conv2d_pack(const void *params, const void *weights, void *blob);
+
+/* run. */
+tc_status tc_conv2d_run(const void *params, const void *const *inputs, void *const *outputs,
+                        const tc_kernel_context *context);
+tc_status tc_conv2d_grad_input_run(const void *params, const void *const *inputs,
+                                   void *const *outputs, const tc_kernel_context *context);
+tc_status tc_conv2d_grad_filter_run(const void *params, const void *const *inputs,
+                                    void *const *outputs, const tc_kernel_context *context);
 
 #endif

@@ -173,7 +173,7 @@ static bool plan_chunk(tc_conv *conv, int64_t jobs_per_image, int64_t second)
  * other. */
 static void plan_tiles(tc_conv *conv, int64_t m, int64_t run, int64_t depth, int64_t count)
 {
-    const tc_gemm_micro *micro = tc_gemm_micro_get();
+    const tc_gemm_micro *micro = tc_gemm_micro_of(conv->isa);
     int64_t width = conv->dtype == TC_F64 ? micro->f64.width : micro->f32.width;
     conv->row_tile = ceil_div(m, ceil_div(m, ROW_TILE));
     conv->column_tile = ceil_div(ceil_div(run, ceil_div(run, COLUMN_TILE)), width) * width;
@@ -216,9 +216,10 @@ static tc_status finish(tc_prepare *prepare, const tc_conv *conv)
     return TC_OK;
 }
 
-static tc_conv describe(tc_dtype dtype, const shapes *s)
+static tc_conv describe(tc_isa isa, tc_dtype dtype, const shapes *s)
 {
-    return (tc_conv){.dtype = dtype,
+    return (tc_conv){.isa = isa,
+                     .dtype = dtype,
                      .images = s->x->dims[0].size,
                      .groups = s->groups,
                      .filters = s->w->dims[0].size,
@@ -233,14 +234,14 @@ static tc_status keep_empty(tc_prepare *prepare)
     return tc_prepare_params(prepare, sizeof(tc_conv)) ? TC_OK : TC_RESOURCE_EXHAUSTED;
 }
 
-tc_status tc_conv2d_prepare(tc_prepare *prepare)
+tc_status tc_conv2d_prepare(tc_prepare *prepare, tc_isa isa)
 {
     shapes s;
     TC_TRY(read_shapes(prepare, &prepare->inputs[0].shape, &prepare->inputs[1].shape,
                        &prepare->outputs[0].shape, &s));
     if (tc_shape_size(s.y) == 0)
         return keep_empty(prepare);
-    tc_conv conv = describe(prepare->inputs[0].dtype, &s);
+    tc_conv conv = describe(isa, prepare->inputs[0].dtype, &s);
     size_t size = tc_conv_element(&conv);
     conv.out_channels = conv.filters;
     conv.out_height = s.window.axis[0].out;
@@ -359,14 +360,14 @@ static void fill_gradient_parts(tc_conv *conv, const shapes *s, const meeting me
     }
 }
 
-tc_status tc_conv2d_grad_input_prepare(tc_prepare *prepare)
+tc_status tc_conv2d_grad_input_prepare(tc_prepare *prepare, tc_isa isa)
 {
     shapes s;
     TC_TRY(read_shapes(prepare, &prepare->outputs[0].shape, &prepare->inputs[0].shape,
                        &prepare->inputs[1].shape, &s));
     if (tc_shape_size(s.x) == 0)
         return keep_empty(prepare);
-    tc_conv conv = describe(prepare->inputs[0].dtype, &s);
+    tc_conv conv = describe(isa, prepare->inputs[0].dtype, &s);
     size_t size = tc_conv_element(&conv);
     const tc_window_axis *axis = s.window.axis;
     conv.out_channels = s.x->dims[1].size;
@@ -428,14 +429,14 @@ tc_status tc_conv2d_grad_input_prepare(tc_prepare *prepare)
     return finish(prepare, kept);
 }
 
-tc_status tc_conv2d_grad_filter_prepare(tc_prepare *prepare)
+tc_status tc_conv2d_grad_filter_prepare(tc_prepare *prepare, tc_isa isa)
 {
     shapes s;
     TC_TRY(read_shapes(prepare, &prepare->inputs[0].shape, &prepare->outputs[0].shape,
                        &prepare->inputs[1].shape, &s));
     if (tc_shape_size(s.w) == 0)
         return keep_empty(prepare);
-    tc_conv conv = describe(prepare->inputs[0].dtype, &s);
+    tc_conv conv = describe(isa, prepare->inputs[0].dtype, &s);
     size_t size = tc_conv_element(&conv);
     conv.n_offsets = conv.group_channels * conv.kernel[0] * conv.kernel[1];
     conv.m = conv.filters / conv.groups;

@@ -2,7 +2,6 @@
  * gemm_micro.h). */
 #include "kernels/cpu/gemm.h"
 
-#include <stdatomic.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -38,7 +37,7 @@ extern const tc_gemm_micro tc_gemm_micro_avx2, tc_gemm_micro_avx512;
 extern const tc_gemm_micro tc_gemm_micro_neon;
 #endif
 
-const tc_gemm_micro *tc_gemm_micro_get(void)
+const tc_gemm_micro *tc_gemm_micro_of(tc_isa isa)
 {
     static const tc_gemm_micro *const variants[TC_ISA_COUNT] = {
         [TC_ISA_SCALAR] = &tc_gemm_micro_scalar,
@@ -49,24 +48,12 @@ const tc_gemm_micro *tc_gemm_micro_get(void)
         [TC_ISA_NEON] = &tc_gemm_micro_neon,
 #endif
     };
-    /* Several threads may find the same answer. */
-    static _Atomic(const tc_gemm_micro *) chosen;
-    const tc_gemm_micro *micro = atomic_load_explicit(&chosen, memory_order_acquire);
-    if (!micro) {
-        tc_isa isa;
-        if (tc_cpu_isa_selected(&isa) != TC_OK)
-            isa = tc_cpu_isa();
-        micro = variants[isa] ? variants[isa] : &tc_gemm_micro_scalar;
-        atomic_store_explicit(&chosen, micro, memory_order_release);
-    }
-    return micro;
+    return variants[isa] ? variants[isa] : &tc_gemm_micro_scalar;
 }
 
-/* No BLAS library is used (docs/decisions/0003-openblas.md); what is decided once in a process is
- * the variant. */
+/* No BLAS library is used (docs/decisions/0003-openblas.md), so there is nothing to ready. */
 void tc_blas_initialize(void)
 {
-    tc_gemm_micro_get();
 }
 
 static bool is_wide(const tc_gemm *g)
@@ -82,7 +69,7 @@ static size_t compute_size(const tc_gemm *g)
 
 static int64_t panel_width(const tc_gemm *g)
 {
-    const tc_gemm_micro *micro = tc_gemm_micro_get();
+    const tc_gemm_micro *micro = tc_gemm_micro_of(g->isa);
     return g->dtype == TC_F64 ? micro->f64.width : micro->f32.width;
 }
 
@@ -132,7 +119,7 @@ static int choose_mode(const tc_gemm *g)
     if (!is_wide(g))
         return pays ? MODE_SHARED : MODE_LOCAL;
     if (g->transpose_b) {
-        if (!g->transpose_a && g->m <= tc_gemm_micro_get()->dot_rows && g->k >= 32)
+        if (!g->transpose_a && g->m <= tc_gemm_micro_of(g->isa)->dot_rows && g->k >= 32)
             return MODE_DOT;
         return pays ? MODE_SHARED : MODE_LOCAL;
     }
@@ -236,10 +223,11 @@ static void pack_panels(const tc_gemm *g, const void *b, int64_t p, int64_t dept
             char *to = (char *)panels + (size_t)(first / width * stride + row * width) * size;
             int64_t count = min_i64(width, columns - first), p0 = p + row, j0 = j + first;
             if (g->transpose_b)
-                tc_widen_transpose(g->dtype, at(g, b, j0 * g->ldb + p0), g->ldb, count, rows, to,
-                                   width);
+                tc_widen_transpose(tc_gemm_micro_of(g->isa), g->dtype, at(g, b, j0 * g->ldb + p0),
+                                   g->ldb, count, rows, to, width);
             else
-                tc_widen(g->dtype, at(g, b, p0 * g->ldb + j0), g->ldb, rows, count, to, width);
+                tc_widen(tc_gemm_micro_of(g->isa), g->dtype, at(g, b, p0 * g->ldb + j0), g->ldb,
+                         rows, count, to, width);
         }
     }
 }
@@ -249,7 +237,7 @@ static void multiply(const tc_gemm *g, int64_t m, int64_t n, int64_t k, const vo
                      int64_t a_row, int64_t a_column, const void *b, int64_t ldb, int64_t panel,
                      void *c, int64_t ldc, bool accumulate)
 {
-    const tc_gemm_micro *micro = tc_gemm_micro_get();
+    const tc_gemm_micro *micro = tc_gemm_micro_of(g->isa);
     if (g->dtype == TC_F64)
         micro->f64.run(m, n, k, a, a_row, a_column, b, ldb, panel, c, ldc, accumulate);
     else
@@ -264,7 +252,7 @@ static void run_tile(const tc_gemm *g, const void *a, const void *b, const void 
     size_t size = compute_size(g);
     int64_t a_row = g->transpose_a ? 1 : g->lda, a_column = g->transpose_a ? g->lda : 1;
     if (g->mode == MODE_DOT) {
-        const tc_gemm_micro *micro = tc_gemm_micro_get();
+        const tc_gemm_micro *micro = tc_gemm_micro_of(g->isa);
         const void *left = at(g, a, i * g->lda), *right = at(g, b, j * g->ldb);
         void *out = at_out(g, c, i * g->ldc + j);
         if (g->dtype == TC_F64)
@@ -300,8 +288,8 @@ static void run_tile(const tc_gemm *g, const void *a, const void *b, const void 
             int64_t left_row = a_row, left_column = a_column;
             if (g->copy_a) {
                 int64_t ld = copy_ld(g->transpose_a ? rows : depth);
-                tc_widen(g->dtype, left, g->lda, g->transpose_a ? depth : rows,
-                         g->transpose_a ? rows : depth, copy, ld);
+                tc_widen(tc_gemm_micro_of(g->isa), g->dtype, left, g->lda,
+                         g->transpose_a ? depth : rows, g->transpose_a ? rows : depth, copy, ld);
                 left = copy;
                 left_row = g->transpose_a ? 1 : ld;
                 left_column = g->transpose_a ? ld : 1;
@@ -312,7 +300,8 @@ static void run_tile(const tc_gemm *g, const void *a, const void *b, const void 
         p += depth;
     } while (p < g->k);
     if (!is_wide(g))
-        tc_narrow(g->dtype, out, g->column_tile, m, n, at_out(g, c, i * g->ldc + j), g->ldc);
+        tc_narrow(tc_gemm_micro_of(g->isa), g->dtype, out, g->column_tile, m, n,
+                  at_out(g, c, i * g->ldc + j), g->ldc);
 }
 
 typedef struct job {

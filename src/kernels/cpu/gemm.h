@@ -22,6 +22,7 @@
 
 typedef struct tc_gemm {
     /* What to compute. */
+    tc_isa isa;       /* whose register tiles compute it */
     tc_dtype dtype;   /* of A, B and C: f32, f64, f16, bf16 */
     bool transpose_a; /* A is stored [k, m] */
     bool transpose_b; /* B is stored [n, k] */

@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/cpu.h"
+
 /*
  * run: C [m, n] = A B, or C += A B with `accumulate`. Element (i, p) of A is a[i * a_row + p *
  * a_column], so A may be transposed. Rows of B and C are ldb and ldc apart; columns of B come in
@@ -42,8 +44,8 @@ typedef struct tc_gemm_micro {
     void (*store_bf16)(uint16_t *to, const float *from, int64_t count);
 } tc_gemm_micro;
 
-/** The variant for the selected instruction set (base/cpu.h), chosen once in the process.
+/** The variant for an instruction set; the scalar one where this library has none for it.
  * Thread-safe. */
-const tc_gemm_micro *tc_gemm_micro_get(void);
+const tc_gemm_micro *tc_gemm_micro_of(tc_isa isa);
 
 #endif

@@ -3,12 +3,10 @@
 #include <string.h>
 
 #include "core/dtype.h"
-#include "kernels/cpu/gemm_micro.h"
 
-void tc_widen(tc_dtype dtype, const void *from, int64_t from_ld, int64_t rows, int64_t columns,
-              void *to, int64_t to_ld)
+void tc_widen(const tc_gemm_micro *micro, tc_dtype dtype, const void *from, int64_t from_ld,
+              int64_t rows, int64_t columns, void *to, int64_t to_ld)
 {
-    const tc_gemm_micro *micro = tc_gemm_micro_get();
     size_t size = tc_dtype_size(dtype);
     if (size >= sizeof(float)) {
         for (int64_t i = 0; i < rows; i++)
@@ -21,10 +19,9 @@ void tc_widen(tc_dtype dtype, const void *from, int64_t from_ld, int64_t rows, i
             (float *)to + i * to_ld, (const uint16_t *)from + i * from_ld, columns);
 }
 
-void tc_narrow(tc_dtype dtype, const float *from, int64_t from_ld, int64_t rows, int64_t columns,
-               void *to, int64_t to_ld)
+void tc_narrow(const tc_gemm_micro *micro, tc_dtype dtype, const float *from, int64_t from_ld,
+               int64_t rows, int64_t columns, void *to, int64_t to_ld)
 {
-    const tc_gemm_micro *micro = tc_gemm_micro_get();
     for (int64_t i = 0; i < rows; i++)
         (dtype == TC_F16 ? micro->store_f16 : micro->store_bf16)((uint16_t *)to + i * to_ld,
                                                                  from + i * from_ld, columns);
@@ -56,8 +53,8 @@ void tc_narrow(tc_dtype dtype, const float *from, int64_t from_ld, int64_t rows,
 TRANSPOSE(float)
 TRANSPOSE(double)
 
-void tc_widen_transpose(tc_dtype dtype, const void *from, int64_t from_ld, int64_t rows,
-                        int64_t columns, void *to, int64_t to_ld)
+void tc_widen_transpose(const tc_gemm_micro *micro, tc_dtype dtype, const void *from,
+                        int64_t from_ld, int64_t rows, int64_t columns, void *to, int64_t to_ld)
 {
     if (dtype == TC_F32) {
         transpose_float(from, from_ld, rows, columns, to, to_ld);
@@ -73,8 +70,8 @@ void tc_widen_transpose(tc_dtype dtype, const void *from, int64_t from_ld, int64
         for (int64_t j = 0; j < columns; j += PART) {
             int64_t height = rows - i < PART ? rows - i : PART;
             int64_t length = columns - j < PART ? columns - j : PART;
-            tc_widen(dtype, (const uint16_t *)from + i * from_ld + j, from_ld, height, length, part,
-                     PART);
+            tc_widen(micro, dtype, (const uint16_t *)from + i * from_ld + j, from_ld, height,
+                     length, part, PART);
             transpose_float(part[0], PART, height, length, (float *)to + j * to_ld + i, to_ld);
         }
 }

@@ -4,6 +4,7 @@
 #include "core/shape.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/kernel.h"
+#include "kernels/cpu/matmul.h"
 
 /* Fills dimensions, transposes and batch of `g` from shapes; the batch is merged into the rows
  * where B is shared. */
@@ -44,9 +45,9 @@ static void describe(const tc_prepare *prepare, tc_gemm *g)
     }
 }
 
-static tc_status prepare_float(tc_prepare *prepare)
+tc_status tc_matmul_prepare(tc_prepare *prepare, tc_isa isa)
 {
-    tc_gemm g = {.dtype = prepare->inputs[0].dtype};
+    tc_gemm g = {.isa = isa, .dtype = prepare->inputs[0].dtype};
     describe(prepare, &g);
     char a[TC_SHAPE_TEXT_SIZE], b[TC_SHAPE_TEXT_SIZE];
     if (!tc_gemm_plan(&g, prepare->threads))
@@ -65,13 +66,13 @@ static tc_status prepare_float(tc_prepare *prepare)
     return TC_OK;
 }
 
-static void pack(const void *params, const void *weights, void *blob)
+void tc_matmul_pack(const void *params, const void *weights, void *blob)
 {
     tc_gemm_pack(params, weights, blob, NULL);
 }
 
-static tc_status run_float(const void *params, const void *const *inputs, void *const *outputs,
-                           const tc_kernel_context *context)
+tc_status tc_matmul_run(const void *params, const void *const *inputs, void *const *outputs,
+                        const tc_kernel_context *context)
 {
     tc_gemm_run(params, inputs[0], inputs[1], context->packed, outputs[0], context->workspace,
                 context->pool);
@@ -140,14 +141,8 @@ typedef struct int_work {
 INT_ROWS(uint32_t)
 INT_ROWS(uint64_t)
 
-#define FLOAT_KERNEL(tag) \
-    TC_KERNEL(matmul, tag, .prepare = prepare_float, .pack = pack, .run = run_float)
 static const tc_kernel kernels[] = {
-    FLOAT_KERNEL(f32),
-    FLOAT_KERNEL(f64),
-    FLOAT_KERNEL(f16),
-    FLOAT_KERNEL(bf16),
     TC_KERNEL(matmul, i32, .prepare = prepare_int, .run = run_uint32_t),
     TC_KERNEL(matmul, i64, .prepare = prepare_int, .run = run_uint64_t),
 };
-TC_KERNEL_TABLE(matmul, kernels);
+TC_KERNEL_TABLE(matmul_int, kernels);
