@@ -9,7 +9,10 @@
 #include "kernels/cpu/gemm_micro.h"
 #include "kernels/cpu/gemm_widen.h"
 
-enum { RUN_BLOCK = 2048 /* columns of a dot product that stay in the first cache */ };
+enum {
+    RUN_BLOCK = 2048, /* columns of a dot product that stay in the first cache */
+    ARRANGE_ROWS = 32 /* of weights that are rearranged at a time */
+};
 
 typedef struct work {
     const tc_conv *conv;
@@ -163,22 +166,29 @@ static void arrange_gradient(void *context, int64_t begin, int64_t end, int work
     int64_t filters = conv->filters / conv->groups, area = conv->kernel[0] * conv->kernel[1];
     int64_t n_taps = part->depth / filters, row = conv->group_channels * area;
     const int64_t *taps = tc_conv_taps(conv) + part->offsets / filters;
-#define EACH(T, convert, S)                                                                      \
-    for (int64_t r = begin; r < end; r++) {                                                      \
-        const S *from = (const S *)w->filter + r / conv->m * filters * row + r % conv->m * area; \
-        T *to = (T *)w->arranged + part->weights + r * part->weights_ld;                         \
-        for (int64_t o = 0; o < filters; o++, from += row)                                       \
-            for (int64_t t = 0; t < n_taps; t++)                                                 \
-                *to++ = convert(from[taps[t]]);                                                  \
-    }                                                                                            \
+    /* A few rows of one group at a time, so that the lines of the filter are read once. */
+    for (int64_t block = begin, count; block < end; block += count) {
+        int64_t channel = block % conv->m;
+        count = min_i64(min_i64(ARRANGE_ROWS, end - block), conv->m - channel);
+        size_t source = (size_t)(block / conv->m * filters * row + channel * area);
+        size_t target = (size_t)(part->weights + block * part->weights_ld);
+#define EACH(T, convert, S)                                                       \
+    for (int64_t o = 0; o < filters; o++) {                                       \
+        const S *from = (const S *)w->filter + source + (size_t)(o * row);        \
+        T *to = (T *)w->arranged + target + (size_t)(o * n_taps);                 \
+        for (int64_t r = 0; r < count; r++, from += area, to += part->weights_ld) \
+            for (int64_t t = 0; t < n_taps; t++)                                  \
+                to[t] = convert(from[taps[t]]);                                   \
+    }                                                                             \
     break
-    switch (conv->dtype) {
-    case TC_F32: EACH(float, , float);
-    case TC_F64: EACH(double, , double);
-    case TC_F16: EACH(float, tc_f16_to_f32, uint16_t);
-    default: EACH(float, tc_bf16_to_f32, uint16_t);
-    }
+        switch (conv->dtype) {
+        case TC_F32: EACH(float, , float);
+        case TC_F64: EACH(double, , double);
+        case TC_F16: EACH(float, tc_f16_to_f32, uint16_t);
+        default: EACH(float, tc_bf16_to_f32, uint16_t);
+        }
 #undef EACH
+    }
 }
 
 /* Rows of the filter, widened and further apart. */
@@ -200,7 +210,8 @@ static void arrange(const tc_conv *conv, const void *filter, void *to, tc_pool *
     work w = {.conv = conv, .filter = filter, .arranged = to};
     for (int32_t q = 0; q < conv->n_parts; q++) {
         w.part = tc_conv_parts(conv) + q;
-        tc_parallel_for(pool, conv->groups * conv->m, max_i64(1, 8192 / max_i64(1, w.part->depth)),
+        tc_parallel_for(pool, conv->groups * conv->m,
+                        max_i64(ARRANGE_ROWS, 8192 / max_i64(1, w.part->depth)),
                         conv->gradient ? arrange_gradient : arrange_rows, &w);
     }
 }
@@ -378,20 +389,26 @@ static void dot_tiles(void *context, int64_t begin, int64_t end, int worker)
         int64_t n = min_i64(conv->column_tile, depth - column);
         const int64_t *offsets = tc_conv_offsets(conv) + column;
         int64_t filter = group * conv->m + row, result = filter * depth + column;
-        for (int64_t image = 0; image < w->count; image++) {
-            int64_t b = (image * p->channels + group * conv->group_channels) * channel_size;
-            int64_t a = (image * conv->filters + filter) * run;
+        /* Several small images at a time: fewer sums across the lanes of a vector. */
+        int64_t together = max_i64(1, RUN_BLOCK / run), images;
+        int64_t a_step = conv->filters * run, b_step = p->channels * channel_size;
+        for (int64_t image = 0; image < w->count; image += images) {
+            images = min_i64(together, w->count - image);
+            int64_t b = image * b_step + group * conv->group_channels * channel_size;
+            int64_t a = image * a_step + filter * run;
             for (int64_t q = 0; q < run; q += RUN_BLOCK) {
                 int64_t k = min_i64(RUN_BLOCK, run - q);
                 bool accumulate = w->first + image + q > 0;
                 if (conv->dtype == TC_F64)
                     micro->f64.dot_at(m, n, k, (const double *)(const void *)w->second + a + q, run,
                                       (const double *)(const void *)w->planes + b + q, offsets,
-                                      (double *)(void *)w->result + result, depth, accumulate);
+                                      images, a_step, b_step, (double *)(void *)w->result + result,
+                                      depth, accumulate);
                 else
                     micro->f32.dot_at(m, n, k, (const float *)(const void *)w->second + a + q, run,
                                       (const float *)(const void *)w->planes + b + q, offsets,
-                                      (float *)(void *)w->result + result, depth, accumulate);
+                                      images, a_step, b_step, (float *)(void *)w->result + result,
+                                      depth, accumulate);
             }
         }
     }

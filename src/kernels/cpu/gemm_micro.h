@@ -30,7 +30,8 @@
         void (*run_at)(int64_t m, int64_t n, int64_t k, const T *a, int64_t lda, const T *b,      \
                        const int64_t *offsets, T *c, int64_t ldc, bool accumulate);               \
         void (*dot_at)(int64_t m, int64_t n, int64_t k, const T *a, int64_t lda, const T *b,      \
-                       const int64_t *offsets, T *c, int64_t ldc, bool accumulate);               \
+                       const int64_t *offsets, int64_t repeats, int64_t a_step, int64_t b_step,   \
+                       T *c, int64_t ldc, bool accumulate);                                       \
     }
 
 typedef struct tc_gemm_micro {

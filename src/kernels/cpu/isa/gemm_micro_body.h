@@ -167,34 +167,41 @@ static inline __attribute__((always_inline)) T NAME(horizontal)(V v)
     return sizeof(T) == 8 ? s : s + (q[0][16 / sizeof(T) - 2] + q[0][16 / sizeof(T) - 1]);
 }
 
-/* rows x columns dot products of rows of A with the rows b[0], b[1], ... of B, LANES chains each.
+/*
+ * rows x columns dot products of rows of A with the rows b[0], b[1], ... of B, LANES chains each,
+ * over `repeats` stretches of k elements that are a_step and b_step apart.
  */
 static inline __attribute__((always_inline)) void NAME(dots)(const int rows, const int columns,
                                                              int64_t k, const T *a, int64_t lda,
-                                                             const T *const b[DOT_COLUMNS], T *c,
-                                                             int64_t ldc, bool accumulate)
+                                                             const T *const b[DOT_COLUMNS],
+                                                             int64_t repeats, int64_t a_step,
+                                                             int64_t b_step, T *c, int64_t ldc,
+                                                             bool accumulate)
 {
     V sum[DOT_ROWS][DOT_COLUMNS];
     UNROLL for (int i = 0; i < rows; i++)
     {
         UNROLL for (int j = 0; j < columns; j++) sum[i][j] = (V){0};
     }
-    int64_t p = 0;
-    for (; p + LANES <= k; p += LANES) {
-        UNROLL for (int j = 0; j < columns; j++)
-        {
-            V right = LOAD(b[j] + p);
-            UNROLL for (int i = 0; i < rows; i++) sum[i][j] =
-                FMA(LOAD(a + i * lda + p), right, sum[i][j]);
+    for (int64_t r = 0; r < repeats; r++) {
+        const T *left = a + r * a_step;
+        int64_t p = 0, q = r * b_step;
+        for (; p + LANES <= k; p += LANES) {
+            UNROLL for (int j = 0; j < columns; j++)
+            {
+                V right = LOAD(b[j] + q + p);
+                UNROLL for (int i = 0; i < rows; i++) sum[i][j] =
+                    FMA(LOAD(left + i * lda + p), right, sum[i][j]);
+            }
         }
-    }
-    if (p < k) {
-        int part = (int)(k - p);
-        UNROLL for (int j = 0; j < columns; j++)
-        {
-            V right = LOAD_PART(b[j] + p, part);
-            UNROLL for (int i = 0; i < rows; i++) sum[i][j] =
-                FMA(LOAD_PART(a + i * lda + p, part), right, sum[i][j]);
+        if (p < k) {
+            int part = (int)(k - p);
+            UNROLL for (int j = 0; j < columns; j++)
+            {
+                V right = LOAD_PART(b[j] + q + p, part);
+                UNROLL for (int i = 0; i < rows; i++) sum[i][j] =
+                    FMA(LOAD_PART(left + i * lda + p, part), right, sum[i][j]);
+            }
         }
     }
     UNROLL for (int i = 0; i < rows; i++)
@@ -211,7 +218,9 @@ static inline __attribute__((always_inline)) void NAME(dots)(const int rows, con
 static inline __attribute__((always_inline)) void NAME(dot_any)(int64_t m, int64_t n, int64_t k,
                                                                 const T *a, int64_t lda, const T *b,
                                                                 int64_t ldb, const int64_t *offsets,
-                                                                T *c, int64_t ldc, bool accumulate)
+                                                                int64_t repeats, int64_t a_step,
+                                                                int64_t b_step, T *c, int64_t ldc,
+                                                                bool accumulate)
 {
     for (int64_t j = 0; j < n; j += DOT_COLUMNS) {
         const T *right[DOT_COLUMNS];
@@ -221,12 +230,14 @@ static inline __attribute__((always_inline)) void NAME(dot_any)(int64_t m, int64
         }
         for (int64_t i = 0; i < m;) {
             bool tall = m - i >= DOT_ROWS;
+            const T *left = a + i * lda;
             T *out = c + i * ldc + j;
-#define DOTS(columns)                                                                    \
-    if (tall)                                                                            \
-        NAME(dots)(DOT_ROWS, columns, k, a + i * lda, lda, right, out, ldc, accumulate); \
-    else                                                                                 \
-        NAME(dots)(1, columns, k, a + i * lda, lda, right, out, ldc, accumulate)
+#define DOTS(columns)                                                                            \
+    if (tall)                                                                                    \
+        NAME(dots)                                                                               \
+        (DOT_ROWS, columns, k, left, lda, right, repeats, a_step, b_step, out, ldc, accumulate); \
+    else                                                                                         \
+        NAME(dots)(1, columns, k, left, lda, right, repeats, a_step, b_step, out, ldc, accumulate)
             switch (n - j) {
             case 1: DOTS(1); break;
             case 2: DOTS(2); break;
@@ -242,13 +253,14 @@ static inline __attribute__((always_inline)) void NAME(dot_any)(int64_t m, int64
 static void NAME(dot)(int64_t m, int64_t n, int64_t k, const T *a, int64_t lda, const T *b,
                       int64_t ldb, T *c, int64_t ldc, bool accumulate)
 {
-    NAME(dot_any)(m, n, k, a, lda, b, ldb, NULL, c, ldc, accumulate);
+    NAME(dot_any)(m, n, k, a, lda, b, ldb, NULL, 1, 0, 0, c, ldc, accumulate);
 }
 
 static void NAME(dot_at)(int64_t m, int64_t n, int64_t k, const T *a, int64_t lda, const T *b,
-                         const int64_t *offsets, T *c, int64_t ldc, bool accumulate)
+                         const int64_t *offsets, int64_t repeats, int64_t a_step, int64_t b_step,
+                         T *c, int64_t ldc, bool accumulate)
 {
-    NAME(dot_any)(m, n, k, a, lda, b, 0, offsets, c, ldc, accumulate);
+    NAME(dot_any)(m, n, k, a, lda, b, 0, offsets, repeats, a_step, b_step, c, ldc, accumulate);
 }
 
 #undef T
