@@ -1,4 +1,7 @@
-/* Graphs that have something of everything a file can hold. */
+/*
+ * Graphs that have something of everything a file can hold. The golden files hold these very ones:
+ * they may not change, only others be added.
+ */
 #ifndef TC_TEST_SERIALIZE_SAMPLES_H
 #define TC_TEST_SERIALIZE_SAMPLES_H
 

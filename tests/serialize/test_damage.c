@@ -226,7 +226,7 @@ static void test_flips_behind_right_checksums(void **state)
                 size_t bit = (size_t)(file_random(&random) % (bytes.size * 8));
                 copy[bit / 8] ^= (uint8_t)(1u << bit % 8);
             }
-            file_repair(copy, bytes.size);
+            container_repair(copy, bytes.size);
             change(copy, bytes.size);
             uint64_t content;
             if (kinds[k].load(&content) != TC_OK) {

@@ -417,7 +417,7 @@ static void test_hostile_tensors(void **state)
         assert_true(size + bytes.size - header < sizeof file);
         memcpy(file + size, bytes.data + header, bytes.size - header);
         size += bytes.size - header;
-        file_repair(file, size);
+        container_repair(file, size);
         test_file_write(path, file, size);
         assert_status(tc_graph_load(path, NULL, &graph), TC_DATA_LOSS);
         assert_error_contains(hostile_tensors[i].error);
@@ -455,14 +455,14 @@ static void test_newer_format_and_other_kinds(void **state)
     uint8_t *format = bytes.data + 5 + 7;
     assert_int_equal(format[0], 0x10);
     format[1] = 2;
-    file_repair(bytes.data, bytes.size);
+    container_repair(bytes.data, bytes.size);
     test_file_write(path, bytes.data, bytes.size);
     assert_status(tc_graph_load(path, NULL, &graph), TC_UNIMPLEMENTED);
     assert_error_contains("format version 2");
     assert_error_contains("libtensorc 0.");
     format[1] = 1;
     format[3] = 9;
-    file_repair(bytes.data, bytes.size);
+    container_repair(bytes.data, bytes.size);
     test_file_write(path, bytes.data, bytes.size);
     assert_status(tc_graph_load(path, NULL, &graph), TC_DATA_LOSS);
     assert_error_contains("header.kind is 9");
