@@ -22,7 +22,7 @@ static tc_status create_frame(const tc_bound_plan *bound, tc_frame **out)
     size_t n_feeds = (size_t)plan->program->n_feeds;
     size_t n_outputs = (size_t)plan->program->n_fetches;
     size_t n_packs = (size_t)plan->n_packs;
-    size_t pointers = (size_t)plan->n_operands + 2 * n_feeds + n_outputs + n_packs;
+    size_t pointers = (size_t)plan->n_operands + 2 * n_feeds + 2 * n_outputs + n_packs;
     tc_frame *frame = tc_alloc_zero(1, sizeof *frame + pointers * sizeof(void *));
     char *arena = tc_alloc_aligned(plan->arena_bytes ? plan->arena_bytes : 1, TC_ALIGNMENT);
     if (!frame || !arena) {
@@ -35,7 +35,8 @@ static tc_status create_frame(const tc_bound_plan *bound, tc_frame **out)
     frame->feeds = frame->operands + plan->n_operands;
     frame->outputs = frame->feeds + n_feeds;
     frame->pinned = (tc_tensor **)(frame->outputs + n_outputs);
-    frame->packed = (tc_packed **)(frame->pinned + n_feeds);
+    frame->created = frame->pinned + n_feeds;
+    frame->packed = (tc_packed **)(frame->created + n_outputs);
     for (int32_t i = 0; i < plan->n_operands; i++) {
         if (plan->operands[i] < 0)
             continue;
@@ -69,8 +70,9 @@ tc_status tc_frame_pack(tc_session *session, const tc_bound_plan *bound, tc_fram
         tc_packed *old = frame->packed[i];
         if (old && (!variable || old->version == variable->version))
             continue;
-        TC_TRY(tc_store_pack(session->store, pack, data, variable, &frame->packed[i]));
+        tc_status status = tc_store_pack(session->store, pack, data, variable, &frame->packed[i]);
         tc_packed_release(session->store, old);
+        TC_TRY(status);
         atomic_fetch_add_explicit(&session->counters.packed_bytes, pack->bytes,
                                   memory_order_relaxed);
     }
@@ -167,12 +169,12 @@ static bool same_sizes(const tc_shape *a, const tc_shape *b)
 /* Shapes of the feeds, from an array or from tensors. */
 typedef struct feed_shapes {
     const tc_shape *shapes;
-    tc_tensor *const *tensors;
+    const tc_inputs *inputs;
 } feed_shapes;
 
 static const tc_shape *feed_shape(const feed_shapes *feeds, int32_t i)
 {
-    return feeds->shapes ? &feeds->shapes[i] : tc_tensor_shape(feeds->tensors[i]);
+    return feeds->shapes ? &feeds->shapes[i] : tc_tensor_shape(tc_input_tensor(feeds->inputs, i));
 }
 
 /* The plan for `feeds`, moved to the front; the entry's lock is held. */
@@ -277,10 +279,10 @@ tc_status tc_plan_enter(tc_session *session, tc_entry *entry, const tc_shape *sh
     return enter(session, entry, &feeds, bound, frame);
 }
 
-tc_status tc_plan_enter_tensors(tc_session *session, tc_entry *entry, tc_tensor *const *tensors,
+tc_status tc_plan_enter_tensors(tc_session *session, tc_entry *entry, const tc_inputs *inputs,
                                 tc_bound_plan **bound, tc_frame **frame)
 {
-    feed_shapes feeds = {.tensors = tensors};
+    feed_shapes feeds = {.inputs = inputs};
     return enter(session, entry, &feeds, bound, frame);
 }
 

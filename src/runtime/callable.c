@@ -49,7 +49,8 @@ tc_status tc_callable_run(tc_callable *callable, tc_tensor *const *inputs, tc_te
 {
     if (!callable)
         return tc_fail(TC_INVALID_ARGUMENT, "run: callable is NULL");
-    return tc_entry_run(callable->session, callable->entry, inputs, outputs, options);
+    const tc_inputs row = {.tensors = inputs};
+    return tc_entry_run(callable->session, callable->entry, &row, outputs, options);
 }
 
 static size_t tensor_bytes(const tc_plan *plan, tc_place place)

@@ -139,6 +139,7 @@ static tc_status fill_entry(tc_session *session, tc_entry *entry, const request 
         .n_fetches = entry->n_fetches,
         .n_targets = entry->n_targets,
         .mode = entry->mode,
+        .commit_copies = session->check_numerics,
         .disable_passes = session->disable_passes,
         .dump = session->dump,
         .dump_context = session->dump_context,

@@ -31,6 +31,23 @@ static tc_status initial_value(const tc_session *session, const tc_variable *var
     return TC_OK;
 }
 
+/* The entry that computes `count` initial values. They only compute: an update among them would
+ * happen outside of any run. */
+static tc_status find_entry(tc_session *session, tc_variable *const *variables,
+                            const tc_value *values, int32_t count, tc_entry **entry)
+{
+    tc_status status = tc_entry_find(session, NULL, NULL, 0, values, (size_t)count, NULL, 0,
+                                     TC_MODE_INFERENCE, entry);
+    if (status == TC_OK && (*entry)->program->writes)
+        status = tc_fail(TC_FAILED_PRECONDITION, "it updates a variable, which only runs may do");
+    if (status == TC_OK)
+        return TC_OK;
+    /* Which of several it is shows when they are taken one by one. */
+    for (int32_t i = 0; i < count && count > 1; i++)
+        TC_TRY(find_entry(session, &variables[i], &values[i], 1, entry));
+    return tc_fail_prefix(status, "the initial value of variable '%s': ", variables[0]->name);
+}
+
 /* Runs the initial values of `count` variables at once and hands them to the store. */
 static tc_status run_initial(tc_session *session, tc_variable **variables, int32_t count,
                              tc_arena *arena)
@@ -42,8 +59,7 @@ static tc_status run_initial(tc_session *session, tc_variable **variables, int32
     for (int32_t i = 0; i < count; i++)
         TC_TRY(initial_value(session, variables[i], &values[i]));
     tc_entry *entry;
-    TC_TRY(tc_entry_find(session, NULL, NULL, 0, values, (size_t)count, NULL, 0, TC_MODE_INFERENCE,
-                         &entry));
+    TC_TRY(find_entry(session, variables, values, count, &entry));
     TC_TRY(tc_entry_run_initial(session, entry, tensors));
     for (int32_t i = 0; i < count; i++)
         tc_store_fill(session->store, variables[i], tensors[i]);

@@ -26,17 +26,18 @@ typedef struct run {
 /*
  * Checks
  */
-static tc_status check_inputs(const tc_entry *entry, tc_session *session, tc_tensor *const *inputs)
+static tc_status check_inputs(const tc_entry *entry, tc_session *session, const tc_inputs *inputs)
 {
     for (int32_t i = 0; i < entry->n_feeds; i++) {
         tc_dtype wanted = entry->feed_infos[i].dtype;
-        if (inputs && inputs[i] && tc_tensor_dtype(inputs[i]) == wanted)
+        const tc_tensor *tensor = tc_input_tensor(inputs, i);
+        if (tensor && tc_tensor_dtype(tensor) == wanted)
             continue;
         const char *name = tc_graph_node_at(session->graph, entry->feeds[i].node)->name;
-        if (!inputs || !inputs[i])
+        if (!tensor)
             return tc_fail(TC_INVALID_ARGUMENT, "feed '%s': the tensor is NULL", name);
         return tc_fail(TC_INVALID_ARGUMENT, "feed '%s' wants %s, but the tensor is %s", name,
-                       tc_dtype_name(wanted), tc_dtype_name(tc_tensor_dtype(inputs[i])));
+                       tc_dtype_name(wanted), tc_dtype_name(tc_tensor_dtype(tensor)));
     }
     return TC_OK;
 }
@@ -47,8 +48,7 @@ static bool overlap(const tc_tensor *a, const tc_tensor *b)
     return a0 < b0 + tc_tensor_bytes(b) && b0 < a0 + tc_tensor_bytes(a);
 }
 
-static tc_status check_output(const run *r, tc_tensor *const *inputs, tc_tensor *const *outputs,
-                              int32_t i)
+static tc_status check_output(const run *r, tc_tensor *const *outputs, int32_t i)
 {
     const tc_value_info *info = &r->plan->outputs[i];
     const tc_tensor *output = outputs[i];
@@ -65,7 +65,7 @@ static tc_status check_output(const run *r, tc_tensor *const *inputs, tc_tensor 
         return tc_fail(TC_INVALID_ARGUMENT, "output %d ('%s'): the given tensor is read-only", i,
                        name);
     for (int32_t j = 0; j < r->entry->n_feeds; j++)
-        if (overlap(output, inputs[j]))
+        if (overlap(output, r->frame->pinned[j]))
             return tc_fail(TC_INVALID_ARGUMENT,
                            "output %d ('%s') shares memory with the tensor of feed %d", i, name, j);
     for (int32_t j = 0; j < i; j++)
@@ -201,60 +201,47 @@ static tc_status run_with_state(run *r)
 /*
  * Runs
  */
-static tc_status bind_outputs(run *r, tc_tensor *const *inputs, tc_tensor **outputs,
-                              tc_tensor **created)
+static tc_status bind_outputs(run *r, tc_tensor *const *outputs)
 {
     for (int32_t i = 0; i < r->entry->n_fetches; i++) {
         tc_tensor *output = outputs[i];
         if (output) {
-            TC_TRY(check_output(r, inputs, outputs, i));
+            TC_TRY(check_output(r, outputs, i));
         } else {
             const tc_value_info *info = &r->plan->outputs[i];
-            TC_TRY(tc_tensor_create(info->dtype, info->shape, &created[i]));
-            output = created[i];
+            TC_TRY(tc_tensor_create(info->dtype, info->shape, &r->frame->created[i]));
+            output = r->frame->created[i];
         }
         r->frame->outputs[i] = tc_tensor_data(output);
     }
     return TC_OK;
 }
 
-/* Outputs made by a run: on the stack for usual counts, so that runs with given outputs never
- * allocate. */
-#define FEW_OUTPUTS 32
-
-static tc_status run_frame(run *r, tc_tensor *const *inputs, tc_tensor **outputs)
+static tc_status run_frame(run *r, const tc_inputs *inputs, tc_tensor **outputs)
 {
-    tc_tensor *few[FEW_OUTPUTS] = {0};
-    tc_tensor **created = few;
-    int32_t n_outputs = r->entry->n_fetches;
-    if (n_outputs > FEW_OUTPUTS) {
-        created = tc_alloc_zero((size_t)n_outputs, sizeof *created);
-        if (!created)
-            return tc_fail_memory((size_t)n_outputs * sizeof *created, "outputs");
-    }
+    tc_frame *frame = r->frame;
     for (int32_t i = 0; i < r->entry->n_feeds; i++) {
-        r->frame->pinned[i] = tc_tensor_retain(inputs[i]);
-        r->frame->feeds[i] = tc_tensor_data(inputs[i]);
+        frame->pinned[i] = tc_tensor_retain(tc_input_tensor(inputs, i));
+        frame->feeds[i] = tc_tensor_data(frame->pinned[i]);
     }
-    tc_status status = bind_outputs(r, inputs, outputs, created);
+    tc_status status = bind_outputs(r, outputs);
     if (status == TC_OK && r->profile)
         status = tc_profile_begin(r->profile, r->bound->plan);
     if (status == TC_OK)
         status = run_with_state(r);
     for (int32_t i = 0; i < r->entry->n_feeds; i++)
-        tc_tensor_release(r->frame->pinned[i]);
-    for (int32_t i = 0; i < n_outputs; i++) {
+        tc_tensor_release(frame->pinned[i]);
+    for (int32_t i = 0; i < r->entry->n_fetches; i++) {
         if (status != TC_OK)
-            tc_tensor_release(created[i]);
-        else if (created[i])
-            outputs[i] = created[i];
+            tc_tensor_release(frame->created[i]);
+        else if (frame->created[i])
+            outputs[i] = frame->created[i];
+        frame->created[i] = NULL;
     }
-    if (created != few)
-        tc_free(created);
     return status;
 }
 
-tc_status tc_entry_run(tc_session *session, tc_entry *entry, tc_tensor *const *inputs,
+tc_status tc_entry_run(tc_session *session, tc_entry *entry, const tc_inputs *inputs,
                        tc_tensor **outputs, const tc_run_options *options)
 {
     run r = {.session = session, .entry = entry};

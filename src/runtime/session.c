@@ -39,6 +39,10 @@ tc_status tc_session_create(tc_graph *graph, const tc_session_options *options, 
         return tc_fail(TC_INVALID_ARGUMENT,
                        "session: graph is NULL; was it created, and was there memory for it?");
     TC_TRY(tc_graph_status(graph));
+    if (tc_function_name(graph)[0])
+        return tc_fail(TC_INVALID_ARGUMENT,
+                       "session: '%s' is a function; create the session of the graph around it",
+                       tc_function_name(graph));
     tc_session_options o = {0};
     if (options)
         memcpy(&o, options, options->struct_size < sizeof o ? options->struct_size : sizeof o);
@@ -52,7 +56,7 @@ tc_status tc_session_create(tc_graph *graph, const tc_session_options *options, 
     if (status == TC_OK) {
         session->graph = tc_graph_clone(graph);
         if (!session->graph)
-            status = tc_fail_memory(0, "the session's copy of the graph");
+            status = TC_RESOURCE_EXHAUSTED;
     }
     if (status == TC_OK)
         status = tc_session_declare_variables(session);
@@ -113,9 +117,6 @@ void tc_session_count(tc_session *session, tc_session_counters *counters)
     };
 }
 
-/* Feeds of a run are pairs; the loop wants their tensors in a row. */
-#define FEW_FEEDS 32
-
 tc_status tc_session_run(tc_session *session, const tc_feed *feeds, size_t n_feeds,
                          const tc_value *fetches, size_t n_fetches, const tc_value *targets,
                          size_t n_targets, tc_tensor **outputs, const tc_run_options *options)
@@ -127,17 +128,6 @@ tc_status tc_session_run(tc_session *session, const tc_feed *feeds, size_t n_fee
     tc_entry *entry;
     TC_TRY(tc_entry_find(session, feeds, NULL, n_feeds, fetches, n_fetches, targets, n_targets,
                          mode, &entry));
-    tc_tensor *few[FEW_FEEDS];
-    tc_tensor **inputs = few;
-    if (n_feeds > FEW_FEEDS) {
-        inputs = tc_alloc(n_feeds * sizeof *inputs);
-        if (!inputs)
-            return tc_fail_memory(n_feeds * sizeof *inputs, "feeds");
-    }
-    for (size_t i = 0; i < n_feeds; i++)
-        inputs[i] = feeds[i].tensor;
-    tc_status status = tc_entry_run(session, entry, inputs, outputs, options);
-    if (inputs != few)
-        tc_free(inputs);
-    return status;
+    const tc_inputs inputs = {.feeds = feeds};
+    return tc_entry_run(session, entry, &inputs, outputs, options);
 }

@@ -17,10 +17,11 @@
 typedef struct tc_frame {
     struct tc_frame *next;
     char *arena;
-    void **operands;    /* arena and constant operands are set for good, the others at each run */
-    void **feeds;       /* data of each feed */
-    void **outputs;     /* data of each output */
-    tc_tensor **pinned; /* feeds retained for the run */
+    void **operands;     /* arena and constant operands are set for good, the others at each run */
+    void **feeds;        /* data of each feed */
+    void **outputs;      /* data of each output */
+    tc_tensor **pinned;  /* feeds retained for the run */
+    tc_tensor **created; /* outputs that the caller gave no tensor for; NULL between runs */
     tc_packed *
         *packed; /* per pack of the plan; made when first used and when a variable has changed */
 } tc_frame;
@@ -83,6 +84,19 @@ struct tc_session {
     } counters;
 };
 
+/** The tensors of a run, one per feed: beside their values, or in a row when `feeds` is NULL. */
+typedef struct tc_inputs {
+    const tc_feed *feeds;
+    tc_tensor *const *tensors;
+} tc_inputs;
+
+static inline tc_tensor *tc_input_tensor(const tc_inputs *inputs, int32_t i)
+{
+    if (inputs->feeds)
+        return inputs->feeds[i].tensor;
+    return inputs->tensors ? inputs->tensors[i] : NULL;
+}
+
 struct tc_callable {
     atomic_int references;
     tc_session *session;
@@ -105,7 +119,7 @@ void tc_entry_free(tc_session *session, tc_entry *entry);
 tc_status tc_plan_enter(tc_session *session, tc_entry *entry, const tc_shape *shapes,
                         tc_bound_plan **bound, tc_frame **frame);
 /** As above with the shapes of tensors, which are not NULL. */
-tc_status tc_plan_enter_tensors(tc_session *session, tc_entry *entry, tc_tensor *const *tensors,
+tc_status tc_plan_enter_tensors(tc_session *session, tc_entry *entry, const tc_inputs *inputs,
                                 tc_bound_plan **bound, tc_frame **frame);
 void tc_plan_leave(tc_session *session, tc_entry *entry, tc_bound_plan *bound, tc_frame *frame);
 void tc_bound_plan_free(tc_session *session, tc_bound_plan *bound);
@@ -125,7 +139,7 @@ tc_status tc_session_fill_variables(tc_session *session, tc_variable *const *var
 /* run.c */
 
 /** Runs the plan of `entry` for `inputs` (one per feed). */
-tc_status tc_entry_run(tc_session *session, tc_entry *entry, tc_tensor *const *inputs,
+tc_status tc_entry_run(tc_session *session, tc_entry *entry, const tc_inputs *inputs,
                        tc_tensor **outputs, const tc_run_options *options);
 /** Runs with step 0, whatever the store's step is, and new outputs: for initial values. */
 tc_status tc_entry_run_initial(tc_session *session, tc_entry *entry, tc_tensor **outputs);

@@ -139,6 +139,9 @@ tc_status tc_store_declare(tc_store *store, const char *name, tc_dtype dtype, co
         variable = add_variable(store, name, dtype, shape);
         if (!variable)
             status = tc_fail_memory(sizeof *variable, "a variable");
+    } else if (!variable->declared && !variable->tensor) { /* left over from a failed restore */
+        variable->dtype = dtype;
+        variable->shape = *shape;
     } else {
         status = check_variable(variable, dtype, shape, TC_FAILED_PRECONDITION, "the session's");
     }
@@ -178,9 +181,12 @@ tc_status tc_store_visit(tc_store *store,
     for (size_t i = 0; status == TC_OK; i++) {
         pthread_mutex_lock(&store->table);
         const tc_variable *variable = i < store->variables.count ? store->variables.data[i] : NULL;
+        bool left_over = variable && !variable->declared && !variable->tensor; /* of a failure */
         pthread_mutex_unlock(&store->table);
         if (!variable)
             break;
+        if (left_over)
+            continue;
         tc_variable_info info = {.name = variable->name,
                                  .dtype = variable->dtype,
                                  .shape = variable->shape,
@@ -215,7 +221,8 @@ tc_status tc_store_read(tc_store *store, const char *name, tc_tensor **out)
     return status;
 }
 
-/* Copies every tensor and finds or adds its variable, so that the swap afterwards cannot fail. */
+/* Copies every tensor and finds or adds its variable, so that the swap afterwards needs no memory.
+ */
 static tc_status prepare_restore(tc_store *store, const char *const *names,
                                  tc_tensor *const *tensors, size_t count, tc_variable **variables,
                                  tc_tensor **copies)
@@ -223,22 +230,10 @@ static tc_status prepare_restore(tc_store *store, const char *const *names,
     for (size_t i = 0; i < count; i++) {
         if (!names[i] || !tensors[i])
             return tc_fail(TC_INVALID_ARGUMENT, "store restore: entry %zu is NULL", i);
-        tc_dtype dtype = tc_tensor_dtype(tensors[i]);
-        const tc_shape *shape = tc_tensor_shape(tensors[i]);
-        tc_status status = TC_OK;
-        pthread_mutex_lock(&store->table);
-        variables[i] = find_variable(store, names[i]);
-        if (variables[i])
-            status = check_variable(variables[i], dtype, shape, TC_INVALID_ARGUMENT,
-                                    "the tensor to restore");
-        pthread_mutex_unlock(&store->table);
-        if (status == TC_OK)
-            status = tc_tensor_create_copy(dtype, *shape, tc_tensor_data(tensors[i]), &copies[i]);
-        TC_TRY(status);
+        TC_TRY(tc_tensor_create_copy(tc_tensor_dtype(tensors[i]), *tc_tensor_shape(tensors[i]),
+                                     tc_tensor_data(tensors[i]), &copies[i]));
     }
     for (size_t i = 0; i < count; i++) {
-        if (variables[i])
-            continue;
         pthread_mutex_lock(&store->table);
         variables[i] = find_variable(store, names[i]);
         if (!variables[i])
@@ -247,6 +242,29 @@ static tc_status prepare_restore(tc_store *store, const char *const *names,
         pthread_mutex_unlock(&store->table);
         if (!variables[i])
             return tc_fail_memory(sizeof **variables, "a variable");
+    }
+    return TC_OK;
+}
+
+/*
+ * Puts the copies in place of the contents, which `copies` then holds, or, where one does not fit,
+ * changes nothing. Until a session declares a variable, nothing but its content gives it a dtype
+ * and shape. Both the table and the contents are locked: a session may declare it at any moment.
+ */
+static tc_status swap_contents(size_t count, tc_variable *const *variables, tc_tensor **copies)
+{
+    for (size_t i = 0; i < count; i++)
+        if (variables[i]->declared)
+            TC_TRY(check_variable(variables[i], tc_tensor_dtype(copies[i]),
+                                  tc_tensor_shape(copies[i]), TC_INVALID_ARGUMENT,
+                                  "the tensor to restore"));
+    for (size_t i = 0; i < count; i++) {
+        tc_tensor *old = variables[i]->tensor;
+        variables[i]->tensor = copies[i];
+        variables[i]->dtype = tc_tensor_dtype(copies[i]);
+        variables[i]->shape = *tc_tensor_shape(copies[i]);
+        variables[i]->version++;
+        copies[i] = old;
     }
     return TC_OK;
 }
@@ -267,13 +285,10 @@ tc_status tc_store_restore(tc_store *store, const char *const *names, tc_tensor 
         status = prepare_restore(store, names, tensors, count, variables, copies);
     if (status == TC_OK) {
         pthread_rwlock_wrlock(&store->lock);
-        for (size_t i = 0; i < count; i++) {
-            tc_tensor *old = variables[i]->tensor;
-            variables[i]->tensor = copies[i];
-            variables[i]->version++;
-            copies[i] = old;
-        }
-        if (step)
+        pthread_mutex_lock(&store->table);
+        status = swap_contents(count, variables, copies);
+        pthread_mutex_unlock(&store->table);
+        if (status == TC_OK && step)
             store->step = *step;
         pthread_rwlock_unlock(&store->lock);
     }
@@ -292,7 +307,8 @@ static bool same_pack(const tc_packed *packed, const tc_pack *pack, const void *
 {
     return packed->kernel == pack->kernel && packed->source == source &&
            packed->version == version && packed->params_bytes == pack->params_bytes &&
-           memcmp(packed->params, pack->params, pack->params_bytes) == 0;
+           (pack->params_bytes == 0 ||
+            memcmp(packed->params, pack->params, pack->params_bytes) == 0);
 }
 
 tc_status tc_store_pack(tc_store *store, const tc_pack *pack, const void *data,
