@@ -91,7 +91,8 @@ static void find_roots(tc_planner *p)
 static void choose_commits(tc_planner *p)
 {
     for (int32_t i = 0; i < p->n_nodes; i++)
-        p->commits[i] = p->needed[i] && is_write(tc_graph_node_at(p->graph, i));
+        p->commits[i] =
+            p->needed[i] && is_write(tc_graph_node_at(p->graph, i)) && !p->program->commit_copies;
     for (int32_t i = p->n_nodes - 1; i >= 0; i--) {
         const tc_node *node = tc_graph_node_at(p->graph, i);
         if (!p->needed[i])

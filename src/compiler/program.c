@@ -201,6 +201,7 @@ static tc_status find_updated(tc_program *program)
 static tc_status copy_request(tc_program *program, const tc_program_request *request)
 {
     tc_arena *arena = &program->arena;
+    program->commit_copies = request->commit_copies;
     program->n_feeds = request->n_feeds;
     program->n_fetches = request->n_fetches;
     program->n_targets = request->n_targets;

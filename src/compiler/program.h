@@ -21,6 +21,7 @@ typedef struct tc_program_request {
     int32_t n_fetches;
     int32_t n_targets;
     tc_mode mode;
+    bool commit_copies;         /* updates are computed aside, so that they can be looked at */
     const char *disable_passes; /* as in tc_session_options */
     void (*dump)(void *context, const char *pass, const char *when, const char *text);
     void *dump_context;
@@ -46,8 +47,9 @@ typedef struct tc_program {
     int32_t n_feeds;
     int32_t n_fetches;
     int32_t n_targets;
-    bool training; /* the mode that was resolved */
-    bool writes;   /* updates variables */
+    bool training;      /* the mode that was resolved */
+    bool writes;        /* updates variables */
+    bool commit_copies; /* no write runs on the variable itself: commits only copy */
     tc_pass_report *reports;
     int32_t n_reports;
     tc_arena arena; /* of the arrays above */
