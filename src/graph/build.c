@@ -251,14 +251,27 @@ static bool is_variable(const tc_graph *graph, tc_edge edge)
     return false;
 }
 
+static bool is_resource(const tc_building *b, int32_t input)
+{
+    const tc_port *port = tc_op_input_port(b->op, input);
+    return port && port->flags & TC_PORT_RESOURCE && b->inputs[input].node >= 0;
+}
+
 static bool check_resources(tc_building *b)
 {
     for (int32_t i = 0; i < b->n_inputs; i++) {
-        const tc_port *port = tc_op_input_port(b->op, i);
-        if (!port || !(port->flags & TC_PORT_RESOURCE) || b->inputs[i].node < 0 ||
-            is_variable(b->graph, b->inputs[i]))
+        if (!is_resource(b, i))
             continue;
+        const tc_port *port = tc_op_input_port(b->op, i);
         const tc_node *node = b->graph->nodes.data[b->inputs[i].node];
+        for (int32_t k = 0; k < i; k++)
+            if (is_resource(b, k) && b->inputs[k].node == b->inputs[i].node)
+                return fail(b, TC_INVALID_ARGUMENT,
+                            "inputs '%s' and '%s' are both '%s'; each variable that an update "
+                            "writes must be another one",
+                            tc_op_input_port(b->op, k)->name, port->name, node->name);
+        if (is_variable(b->graph, b->inputs[i]))
+            continue;
         return fail(b, TC_INVALID_ARGUMENT,
                     "input '%s' is written to and must be a variable itself, but '%s' is the "
                     "result of %s",
