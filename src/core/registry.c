@@ -208,6 +208,9 @@ tc_status tc_op_check(const tc_op *op)
     TC_TRY(port_check(op, op->inputs, op->n_inputs, "input"));
     TC_TRY(port_check(op, op->outputs, op->n_outputs, "output"));
     TC_TRY(attr_check(op));
+    if (op->n_inplace < 0 || (op->n_inplace > 0 && !op->inplace))
+        return tc_fail(TC_INVALID_ARGUMENT, "operator '%s': the list of in-place pairs is broken",
+                       op->name);
     for (int i = 0; i < op->n_inplace; i++)
         if (op->inplace[i].input < 0 || op->inplace[i].input >= op->n_inputs ||
             op->inplace[i].output < 0 || op->inplace[i].output >= op->n_outputs)

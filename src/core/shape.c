@@ -186,6 +186,8 @@ void tc_shape_strides(const tc_shape *shape, int64_t strides[TC_MAX_RANK])
 size_t tc_shape_format(const tc_shape *shape, char *buffer, size_t size)
 {
     size_t length = 0;
+    if (!buffer)
+        size = 0;
 /* snprintf with the room that is left; `length` goes on counting when there is none. */
 #define TC_PUT(...)                                                    \
     length += (size_t)snprintf(length < size ? buffer + length : NULL, \

@@ -23,15 +23,20 @@ tc_status tc_tensor_measure(tc_dtype dtype, const tc_shape *shape, int64_t *size
         return tc_fail(TC_INVALID_ARGUMENT,
                        "a tensor of shape %s cannot exist: every dimension must be known",
                        tc_shape_text(shape, text));
-    int64_t elements = tc_shape_size(shape);
-    size_t total;
-    /* PTRDIFF_MAX, so that offsets within a tensor are always representable. */
-    if (!tc_mul_size((size_t)elements, tc_dtype_size(dtype), &total) ||
-        total > PTRDIFF_MAX - 2 * TC_ALIGNMENT)
+    /*
+     * PTRDIFF_MAX, so that offsets within a tensor are always representable. Dimensions of 0 do not
+     * count: strides of an empty tensor are computed like any others.
+     */
+    size_t span = tc_dtype_size(dtype);
+    bool fits = true;
+    for (int32_t i = 0; i < shape->rank; i++)
+        if (shape->dims[i].size > 0)
+            fits = fits && tc_mul_size(span, (size_t)shape->dims[i].size, &span);
+    if (!fits || span > PTRDIFF_MAX - 2 * TC_ALIGNMENT)
         return tc_fail(TC_RESOURCE_EXHAUSTED, "a tensor of dtype %s and shape %s is too large",
                        tc_dtype_name(dtype), tc_shape_text(shape, text));
-    *size = elements;
-    *bytes = total;
+    *size = tc_shape_size(shape);
+    *bytes = *size > 0 ? span : 0;
     return TC_OK;
 }
 

@@ -153,6 +153,8 @@ tc_location tc_node_location(tc_value value)
 
 size_t tc_node_attr_text(tc_value value, const char *name, char *buffer, size_t size)
 {
+    if (!buffer)
+        size = 0;
     if (size)
         buffer[0] = 0;
     const tc_node *node = tc_value_node(value);

@@ -60,6 +60,7 @@ static void test_registry_refuses_operators(void **state)
         {{GOOD, .name = "t", TC_LIST(attrs, other_type)}, "has another type"},
         {{GOOD, .name = "t", TC_LIST(attrs, choices)}, "has choices but is no string"},
         {{GOOD, .name = "t", TC_LIST(attrs, two)}, "has two attributes called 'a'"},
+        {{GOOD, .name = "t", .n_inplace = 1}, "the list of in-place pairs is broken"},
         {{GOOD, .name = "t", TC_LIST(inputs, x), TC_LIST(outputs, x), TC_LIST(inplace, pair)},
          "in-place pair 0 names no port"},
     };
