@@ -111,6 +111,40 @@ static void test_allocation_none_in_steady_state(void **state)
     counting_allocator_remove();
 }
 
+/* However many feeds and fetches there are. */
+static void test_allocation_none_for_many_feeds(void **state)
+{
+    (void)state;
+    enum { count = 100 };
+    counting_allocator_install();
+    tc_graph *g = tc_graph_create();
+    tc_feed feeds[count];
+    tc_value sums[count];
+    tc_tensor *outputs[count] = {0};
+    for (int i = 0; i < count; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "x%d", i);
+        feeds[i].value = tc_placeholder(g, name, TC_F32, TC_SCALAR);
+        assert_ok(tc_tensor_create_scalar(TC_F32, i, &feeds[i].tensor));
+        sums[i] = tc_add(feeds[i].value, feeds[i > 0 ? i - 1 : 0].value);
+    }
+    tc_session *s;
+    assert_ok(tc_session_create(g, NULL, &s));
+    for (int i = 0; i < 2; i++)
+        assert_ok(tc_session_run(s, feeds, count, sums, count, TC_NO_TARGETS, outputs, NULL));
+    int64_t counted = counting_allocator_total();
+    assert_ok(tc_session_run(s, feeds, count, sums, count, TC_NO_TARGETS, outputs, NULL));
+    assert_int_equal(counting_allocator_total(), counted);
+    for (int i = 0; i < count; i++) {
+        assert_float_equal(tc_tensor_get(outputs[i], 0), i > 0 ? 2 * i - 1 : 0, 0);
+        tc_tensor_release(outputs[i]);
+        tc_tensor_release(feeds[i].tensor);
+    }
+    tc_session_release(s);
+    tc_graph_release(g);
+    counting_allocator_remove();
+}
+
 /* Build, compile and run with every allocation failing in turn. */
 static tc_status whole_life(void *context)
 {
@@ -136,6 +170,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_allocation_none_in_steady_state),
+        cmocka_unit_test(test_allocation_none_for_many_feeds),
         cmocka_unit_test(test_allocation_failures),
     };
     return cmocka_run_group_tests_name("allocation", tests, NULL, NULL);

@@ -229,6 +229,59 @@ static void test_state_numerics_names_the_node(void **state)
     tc_graph_release(g);
 }
 
+/* Also where it is the update itself that overflows. */
+static void test_state_numerics_of_updates(void **state)
+{
+    (void)state;
+    tc_graph *g = tc_graph_create();
+    tc_value v = scalar_variable(g, "v", 3e38), w = scalar_variable(g, "w", 1);
+    tc_value more = tc_assign_add(v, tc_constant_scalar(g, TC_F32, 3e38));
+    tc_value other = tc_assign_add(w, v);
+    tc_session *s;
+    tc_session_options options = {.struct_size = sizeof options, .check_numerics = true};
+    assert_ok(tc_session_create(g, &options, &s));
+    assert_status(
+        tc_session_run(s, TC_NO_FEEDS, TC_NO_FETCHES, TC_TARGETS(other, more), NULL, NULL),
+        TC_INTERNAL);
+    assert_error_contains("assign_add");
+    assert_error_contains("Inf");
+    assert_float_equal(read_scalar(s, "v"), 3e38f, 0);
+    assert_float_equal(read_scalar(s, "w"), 1, 0);
+    assert_int_equal(tc_store_step(tc_session_store(s)), 0);
+    assert_float_equal(fetch_scalar(s, other, TC_NO_VALUE), 3e38f, 0);
+    assert_float_equal(read_scalar(s, "w"), 3e38f, 0);
+    assert_int_equal(tc_store_step(tc_session_store(s)), 1);
+    tc_session_release(s);
+    tc_graph_release(g);
+}
+
+/* State changes in runs only: initial values that would change it are refused by name. */
+static void test_state_initial_values_write_nothing(void **state)
+{
+    (void)state;
+    tc_graph *g = tc_graph_create();
+    tc_value v = scalar_variable(g, "v", 1);
+    tc_value more = tc_assign_add(v, tc_constant_scalar(g, TC_F32, 1));
+    tc_value good = tc_variable(g, "good", tc_mul(v, v));
+    tc_value bad = tc_variable(g, "bad", more);
+    tc_value hungry = tc_variable(g, "hungry", tc_placeholder(g, "x", TC_F32, TC_SCALAR));
+    tc_session *s;
+    assert_ok(tc_session_create(g, NULL, &s));
+    tc_tensor *out[3] = {0};
+    assert_status(tc_session_run(s, TC_NO_FEEDS, TC_FETCHES(good, bad), TC_NO_TARGETS, out, NULL),
+                  TC_FAILED_PRECONDITION);
+    assert_error_contains("'bad'");
+    assert_status(
+        tc_session_run(s, TC_NO_FEEDS, TC_FETCHES(good, hungry), TC_NO_TARGETS, out, NULL),
+        TC_INVALID_ARGUMENT);
+    assert_error_contains("'hungry'");
+    assert_error_contains("'x'");
+    assert_float_equal(fetch_scalar(s, good, TC_NO_VALUE), 1, 0);
+    assert_float_equal(read_scalar(s, "v"), 1, 0);
+    tc_session_release(s);
+    tc_graph_release(g);
+}
+
 /* Sessions on one store see one another's updates; a store refuses a variable of another shape. */
 static void test_state_shared_store(void **state)
 {
@@ -274,6 +327,8 @@ int main(void)
         cmocka_unit_test(test_state_cancel_and_deadline),
         cmocka_unit_test(test_state_cancelled_anywhere),
         cmocka_unit_test(test_state_numerics_names_the_node),
+        cmocka_unit_test(test_state_numerics_of_updates),
+        cmocka_unit_test(test_state_initial_values_write_nothing),
         cmocka_unit_test(test_state_shared_store),
     };
     return cmocka_run_group_tests_name("state", tests, NULL, NULL);

@@ -1,0 +1,737 @@
+/*
+ * Bad use of the public interface: NULL, invalid and dangling-looking arguments, calls in the wrong
+ * order. Each must give a status and a sentence, and nothing may crash or stay allocated.
+ */
+#include <math.h>
+
+#include "../support/counting_allocator.h"
+#include "../support/test.h"
+#include "model.h"
+
+/* The last status and that it came with a sentence. */
+static void assert_refused(tc_status status, tc_status expected, const char *call, const char *file,
+                           int line)
+{
+    char text[64];
+    test_status_check(status, expected, call, file, line);
+    if (!tc_error_message()[0]) {
+        print_error("%s fails without a message\n", call);
+        _fail(file, line);
+    }
+    assert_int_equal(tc_error_take(text, sizeof text), expected);
+}
+
+#define refuses(call, status) assert_refused((call), (status), #call, __FILE__, __LINE__)
+#define invalid(call)         refuses(call, TC_INVALID_ARGUMENT)
+
+static const tc_shape bad_shapes[] = {
+    {.rank = -1},
+    {.rank = TC_MAX_RANK + 1},
+    {.rank = INT32_MAX},
+    {.rank = 1, .dims = {{-2, NULL}}},
+};
+#define BAD_SHAPES (sizeof bad_shapes / sizeof bad_shapes[0])
+
+static const tc_dtype bad_dtypes[] = {TC_DTYPE_INVALID, TC_STRING, TC_I4, TC_DTYPE_COUNT,
+                                      (tc_dtype)1000000};
+#define BAD_DTYPES (sizeof bad_dtypes / sizeof bad_dtypes[0])
+
+static int set_up(void **state)
+{
+    (void)state;
+    counting_allocator_install();
+    return 0;
+}
+
+/* Fails when anything is left. */
+static int tear_down(void **state)
+{
+    (void)state;
+    counting_allocator_remove();
+    return 0;
+}
+
+/*
+ * status.h, types.h, tensor.h
+ */
+static void test_misuse_of_values(void **state)
+{
+    assert_string_equal(tc_status_name((tc_status)99), "UNKNOWN");
+    (void)tc_error_take(NULL, 0);
+    (void)tc_error_take(NULL, 100);
+    assert_int_equal(tc_error_take(NULL, 0), TC_OK);
+    assert_string_equal(tc_dtype_name((tc_dtype)12345), "invalid");
+    assert_int_equal(tc_dtype_bits((tc_dtype)12345), 0);
+    assert_int_equal(tc_dtype_from_name(NULL), TC_DTYPE_INVALID);
+    assert_int_equal(tc_shape_size(NULL), -1);
+    assert_false(tc_shape_equal(NULL, NULL));
+    for (size_t i = 0; i < BAD_SHAPES; i++) {
+        char text[8];
+        assert_int_equal(tc_shape_size(&bad_shapes[i]), -1);
+        assert_true(tc_shape_format(&bad_shapes[i], text, sizeof text) > 0);
+        assert_true(tc_shape_format(&bad_shapes[i], NULL, 0) > 0);
+        assert_true(tc_shape_format(&bad_shapes[i], NULL, 100) > 0);
+    }
+    assert_true(tc_shape_format(NULL, NULL, 0) > 0);
+    assert_int_equal(tc_shape_make(9, (tc_dim[9]){{0}}).rank, -1);
+    assert_int_equal(tc_shape_of(SIZE_MAX, (int64_t[8]){0}).rank, -1);
+}
+
+static void test_misuse_of_tensors(void **state)
+{
+    tc_tensor *t = NULL, *other = NULL;
+    float data[4] = {1, 2, 3, 4};
+    invalid(tc_tensor_create(TC_F32, TC_SHAPE(4), NULL));
+    invalid(tc_tensor_create_copy(TC_F32, TC_SHAPE(4), data, NULL));
+    invalid(tc_tensor_create_scalar(TC_F32, 1, NULL));
+    invalid(tc_tensor_wrap(TC_F32, TC_SHAPE(4), data, NULL, NULL, NULL));
+    for (size_t i = 0; i < BAD_SHAPES; i++) {
+        invalid(tc_tensor_create(TC_F32, bad_shapes[i], &t));
+        assert_null(t);
+        invalid(tc_tensor_wrap(TC_F32, bad_shapes[i], data, NULL, NULL, &t));
+    }
+    for (size_t i = 0; i < BAD_DTYPES; i++) {
+        tc_status status = tc_tensor_create(bad_dtypes[i], TC_SHAPE(4), &t);
+        assert_true(status == TC_INVALID_ARGUMENT || status == TC_UNIMPLEMENTED);
+        assert_true(tc_tensor_create_scalar(bad_dtypes[i], 1, &t) != TC_OK);
+        assert_true(tc_tensor_wrap(bad_dtypes[i], TC_SHAPE(4), data, NULL, NULL, &t) != TC_OK);
+        assert_null(t);
+    }
+    invalid(tc_tensor_create(TC_F32, TC_SHAPE(-1), &t));
+    invalid(tc_tensor_create(TC_F32, TC_SHAPE(INT64_MAX, 4), &t));
+    refuses(tc_tensor_create(TC_F64, TC_SHAPE(INT64_MAX / 2), &t), TC_RESOURCE_EXHAUSTED);
+    /* Empty, but with strides that would not fit. */
+    refuses(tc_tensor_create(TC_F64, TC_SHAPE(0, INT64_MAX / 2), &t), TC_RESOURCE_EXHAUSTED);
+    refuses(tc_tensor_create(TC_U8, TC_SHAPE((int64_t)1 << 60), &t), TC_RESOURCE_EXHAUSTED);
+    invalid(tc_tensor_create_copy(TC_F32, TC_SHAPE(4), NULL, &t));
+    invalid(tc_tensor_wrap(TC_F32, TC_SHAPE(4), NULL, NULL, NULL, &t));
+    invalid(tc_tensor_wrap(TC_F32, TC_SHAPE(3), (char *)data + 1, NULL, NULL, &t));
+    assert_null(t);
+
+    assert_null(tc_tensor_retain(NULL));
+    tc_tensor_release(NULL);
+    assert_int_equal(tc_tensor_dtype(NULL), TC_DTYPE_INVALID);
+    assert_int_equal(tc_tensor_shape(NULL)->rank, -1);
+    assert_int_equal(tc_tensor_size(NULL), 0);
+    assert_int_equal(tc_tensor_bytes(NULL), 0);
+    assert_null(tc_tensor_data(NULL));
+    assert_float_equal(tc_tensor_get(NULL, 0), 0, 0);
+    invalid(tc_tensor_set(NULL, 0, 1));
+    invalid(tc_tensor_print(NULL, stdout));
+    invalid(tc_tensor_reshape(NULL, TC_SHAPE(4), &other));
+
+    assert_ok(tc_tensor_create_copy(TC_F32, TC_SHAPE(4), data, &t));
+    invalid(tc_tensor_print(t, NULL));
+    invalid(tc_tensor_reshape(t, TC_SHAPE(4), NULL));
+    invalid(tc_tensor_reshape(t, TC_SHAPE(5), &other));
+    invalid(tc_tensor_reshape(t, TC_SHAPE(-1), &other));
+    assert_null(other);
+    assert_float_equal(tc_tensor_get(t, -1), 0, 0);
+    assert_float_equal(tc_tensor_get(t, INT64_MAX), 0, 0);
+    refuses(tc_tensor_set(t, 4, 1), TC_OUT_OF_RANGE);
+    refuses(tc_tensor_set(t, INT64_MIN, 1), TC_OUT_OF_RANGE);
+    struct DLManagedTensorVersioned *exported;
+    invalid(tc_tensor_to_dlpack(t, NULL));
+    invalid(tc_tensor_to_dlpack(NULL, &exported));
+    invalid(tc_tensor_from_dlpack(NULL, true, &other));
+    assert_ok(tc_tensor_to_dlpack(t, &exported));
+    invalid(tc_tensor_from_dlpack(exported, true, NULL));
+    assert_ok(tc_tensor_from_dlpack(exported, false, &other));
+    tc_tensor_release(t); /* the import keeps what it shows */
+    assert_float_equal(tc_tensor_get(other, 3), 4, 0);
+    tc_tensor_release(other);
+
+    tc_allocator_set(&(tc_allocator){0}); /* refused: the one in use stays */
+    tc_memory_free(NULL);
+    tc_memory_free(tc_memory_allocate(0));
+    assert_null(tc_memory_allocate(SIZE_MAX));
+}
+
+/*
+ * graph.h
+ */
+static void assert_invalid_value(tc_value value)
+{
+    assert_false(tc_value_ok(value));
+    assert_int_equal(tc_value_dtype(value), TC_DTYPE_INVALID);
+    assert_int_equal(tc_value_shape(value).rank, -1);
+    assert_string_equal(tc_value_name(value), "");
+    assert_string_equal(tc_value_op(value), "");
+    assert_int_equal(tc_output_count(value), 0);
+    assert_false(tc_value_ok(tc_output(value, 0)));
+    assert_int_equal(tc_node_input_count(value), 0);
+    assert_false(tc_value_ok(tc_node_input(value, 0)));
+    assert_int_equal(tc_node_control_count(value), 0);
+    assert_false(tc_value_ok(tc_node_control(value, 0)));
+    assert_null(tc_node_location(value).file);
+    assert_int_equal(tc_node_attr_text(value, "axis", NULL, 0), 0);
+    assert_null(tc_annotation(value, "device"));
+}
+
+static void test_misuse_of_no_graph(void **state)
+{
+    tc_tensor *t;
+    assert_ok(tc_tensor_create_scalar(TC_F32, 1, &t));
+    assert_null(tc_graph_retain(NULL));
+    tc_graph_release(NULL);
+    invalid(tc_graph_status(NULL));
+    assert_string_equal(tc_graph_error(NULL), "");
+    assert_int_equal(tc_graph_seed(NULL), 0);
+    assert_invalid_value(tc_graph_fail(NULL, TC_HERE, TC_INTERNAL, "own error %d", 1));
+    assert_error_contains("own error 1");
+    tc_scope_push(NULL, "a");
+    tc_scope_pop(NULL);
+    tc_control_push(NULL, NULL, 0);
+    tc_control_pop(NULL);
+    tc_device_push(NULL, "cpu");
+    tc_device_pop(NULL);
+    tc_annotate(TC_NO_VALUE, "key", "text");
+    assert_int_equal(tc_graph_node_count(NULL), 0);
+    assert_invalid_value(tc_graph_node(NULL, 0));
+    assert_invalid_value(tc_graph_find(NULL, "x"));
+    invalid(tc_graph_verify(NULL));
+    invalid(tc_graph_print(NULL, stdout));
+    invalid(tc_graph_print_dot(NULL, stdout));
+    (void)tc_graph_hash(NULL);
+    assert_invalid_value(tc_placeholder(NULL, "x", TC_F32, TC_SHAPE(1)));
+    assert_invalid_value(tc_constant(NULL, t));
+    assert_invalid_value(tc_constant_data(NULL, TC_F32, TC_SHAPE(1), (float[]){1}));
+    assert_invalid_value(tc_constant_scalar(NULL, TC_F32, 1));
+    assert_invalid_value(tc_variable(NULL, "v", TC_NO_VALUE));
+    assert_null(tc_function_begin(NULL, "f"));
+    assert_invalid_value(tc_parameter(NULL, "p", TC_F32, TC_SCALAR));
+    tc_function_end(NULL, NULL, 0);
+    assert_invalid_value(tc_call(NULL, "f", NULL, 0));
+    assert_int_equal(tc_graph_function_count(NULL), 0);
+    assert_null(tc_graph_function(NULL, 0));
+    assert_string_equal(tc_function_name(NULL), "");
+    assert_int_equal(tc_function_result_count(NULL), 0);
+    assert_invalid_value(tc_function_result(NULL, 0));
+    assert_invalid_value(tc_node_build(NULL, NULL));
+    assert_invalid_value(tc_add(TC_NO_VALUE, TC_NO_VALUE));
+    assert_invalid_value(TC_NO_VALUE);
+    tc_tensor_release(t);
+}
+
+/* What makes a graph fail, one graph each; the error sticks, has a sentence, and sessions give it.
+ */
+typedef tc_value (*mistake)(tc_graph *g);
+
+#define MISTAKE(name, expression)              \
+    static tc_value name(tc_graph *g)          \
+    {                                          \
+        tc_value invalid_result = TC_NO_VALUE; \
+        (void)g;                               \
+        expression;                            \
+        return invalid_result;                 \
+    }
+#define MISTAKEN_VALUE(name, expression) MISTAKE(name, invalid_result = (expression))
+
+static tc_value made_up(tc_graph *g, int32_t node, int32_t output)
+{
+    return (tc_value){g, node, output};
+}
+
+MISTAKEN_VALUE(null_name, tc_placeholder(g, NULL, TC_F32, TC_SHAPE(1)))
+MISTAKEN_VALUE(empty_name, tc_placeholder(g, "", TC_F32, TC_SHAPE(1)))
+MISTAKEN_VALUE(slash_name, tc_placeholder(g, "a//b", TC_F32, TC_SHAPE(1)))
+MISTAKEN_VALUE(bad_rank, tc_placeholder(g, "x", TC_F32, bad_shapes[2]))
+MISTAKEN_VALUE(bad_dtype, tc_placeholder(g, "x", (tc_dtype)777, TC_SHAPE(1)))
+MISTAKEN_VALUE(null_constant, tc_constant(g, NULL))
+MISTAKEN_VALUE(null_data, tc_constant_data(g, TC_F32, TC_SHAPE(2), NULL))
+MISTAKEN_VALUE(unknown_constant, tc_constant_data(g, TC_F32, TC_SHAPE(-1), (float[]){1}))
+MISTAKEN_VALUE(scalar_string, tc_constant_scalar(g, TC_STRING, 1))
+MISTAKEN_VALUE(no_initial, tc_variable(g, "v", TC_NO_VALUE))
+MISTAKEN_VALUE(open_shape, tc_variable(g, "v", tc_placeholder(g, "x", TC_F32, TC_SHAPE(-1))))
+MISTAKEN_VALUE(one_operand, tc_add(tc_constant_scalar(g, TC_F32, 1), TC_NO_VALUE))
+MISTAKEN_VALUE(made_up_node, tc_neg(made_up(g, 1000, 0)))
+MISTAKEN_VALUE(made_up_output, tc_neg(made_up(g, tc_constant_scalar(g, TC_F32, 1).node, 7)))
+MISTAKEN_VALUE(minus_output, tc_neg(made_up(g, tc_constant_scalar(g, TC_F32, 1).node, -1)))
+MISTAKEN_VALUE(far_output, tc_output(tc_constant_scalar(g, TC_F32, 1), INT32_MAX))
+MISTAKEN_VALUE(assign_constant,
+               tc_assign(tc_constant_scalar(g, TC_F32, 1), tc_constant_scalar(g, TC_F32, 1)))
+MISTAKEN_VALUE(no_spec, tc_node_build(g, NULL))
+MISTAKEN_VALUE(no_op_name, tc_node_build(g, &(tc_node_spec){.at = TC_HERE}))
+MISTAKEN_VALUE(null_inputs, tc_node_build(g, &(tc_node_spec){.op = "add", .n_inputs = 2}))
+MISTAKEN_VALUE(null_attrs, tc_node_build(g, &(tc_node_spec){.op = "add", .n_attrs = 2}))
+MISTAKEN_VALUE(no_function, tc_call(g, "f", NULL, 0))
+MISTAKEN_VALUE(null_function, tc_call(g, NULL, NULL, 0))
+MISTAKEN_VALUE(parameter_outside, tc_parameter(g, "p", TC_F32, TC_SCALAR))
+MISTAKE(pop_scope, tc_scope_pop(g))
+MISTAKE(pop_control, tc_control_pop(g))
+MISTAKE(pop_device, tc_device_pop(g))
+MISTAKE(null_scope, tc_scope_push(g, NULL))
+MISTAKE(null_device, tc_device_push(g, NULL))
+MISTAKE(null_controls, tc_control_push(g, NULL, 3))
+MISTAKE(foreign_control, tc_control_push(g, &(tc_value){NULL, 3, 0}, 1))
+MISTAKE(null_key, tc_annotate(tc_constant_scalar(g, TC_F32, 1), NULL, "text"))
+MISTAKE(null_text, tc_annotate(tc_constant_scalar(g, TC_F32, 1), "key", NULL))
+MISTAKE(null_function_name, (void)tc_function_begin(g, NULL))
+MISTAKE(function_twice,
+        (tc_function_end(tc_function_begin(g, "f"), NULL, 0), (void)tc_function_begin(g, "f")))
+MISTAKE(end_of_graph, tc_function_end(g, NULL, 0))
+MISTAKE(null_results, tc_function_end(tc_function_begin(g, "f"), NULL, 2))
+MISTAKE(odd_results, tc_function_end(tc_function_begin(g, "f"), &(tc_value){g, 99, 0}, 1))
+MISTAKE(own_error, (void)tc_graph_fail(g, TC_HERE, TC_OK, "an error with the status of success"))
+
+static tc_value call_open_function(tc_graph *g)
+{
+    (void)tc_function_begin(g, "f");
+    return tc_call(g, "f", NULL, 0);
+}
+
+static tc_value call_itself(tc_graph *g)
+{
+    tc_graph *body = tc_function_begin(g, "f");
+    tc_value x = tc_parameter(body, "x", TC_F32, TC_SCALAR);
+    return tc_call(body, "f", &x, 1);
+}
+
+static tc_value build_after_end(tc_graph *g)
+{
+    tc_graph *body = tc_function_begin(g, "f");
+    tc_value x = tc_parameter(body, "x", TC_F32, TC_SCALAR);
+    tc_function_end(body, &x, 1);
+    return tc_neg(x);
+}
+
+/* A value of a function, used outside. */
+static tc_value value_of_a_function(tc_graph *g)
+{
+    tc_graph *body = tc_function_begin(g, "f");
+    tc_value x = tc_parameter(body, "x", TC_F32, TC_SCALAR);
+    return tc_node_build(g, &(tc_node_spec){.op = "neg", .at = TC_HERE, TC_SPEC_INPUTS(x)});
+}
+
+static tc_value variable_in_function(tc_graph *g)
+{
+    tc_graph *body = tc_function_begin(g, "f");
+    return tc_variable(body, "v", tc_constant_scalar(body, TC_F32, 1));
+}
+
+/* One update that would write a variable twice at once. */
+static tc_value same_variable_twice(tc_graph *g)
+{
+    tc_value v = tc_variable(g, "v", tc_constant_scalar(g, TC_F32, 1));
+    tc_value one = tc_constant_scalar(g, TC_F32, 1);
+    return tc_node_build(
+        g, &(tc_node_spec){.op = "apply_momentum", .at = TC_HERE, TC_SPEC_INPUTS(v, v, one, one)});
+}
+
+static const mistake mistakes[] = {
+    null_name,           empty_name,
+    slash_name,          bad_rank,
+    bad_dtype,           null_constant,
+    null_data,           unknown_constant,
+    scalar_string,       no_initial,
+    open_shape,          one_operand,
+    made_up_node,        made_up_output,
+    minus_output,        far_output,
+    assign_constant,     no_spec,
+    no_op_name,          null_inputs,
+    null_attrs,          no_function,
+    null_function,       parameter_outside,
+    pop_scope,           pop_control,
+    pop_device,          null_scope,
+    null_device,         null_controls,
+    foreign_control,     null_key,
+    null_text,           null_function_name,
+    function_twice,      end_of_graph,
+    null_results,        odd_results,
+    own_error,           call_open_function,
+    call_itself,         build_after_end,
+    value_of_a_function, variable_in_function,
+    same_variable_twice,
+};
+
+static void test_misuse_sticks_to_the_graph(void **state)
+{
+    for (size_t i = 0; i < sizeof mistakes / sizeof mistakes[0]; i++) {
+        tc_graph *g = tc_graph_create();
+        tc_value result = mistakes[i](g);
+        tc_status status = tc_graph_status(g);
+        if (status == TC_OK || status == TC_RESOURCE_EXHAUSTED || tc_value_ok(result) ||
+            strlen(tc_graph_error(g)) < 10) {
+            print_error("mistake %zu gives %s: \"%s\"\n", i, tc_status_name(status),
+                        tc_graph_error(g));
+            fail();
+        }
+        /* From now on everything on this graph is quiet and invalid. */
+        char first[256];
+        snprintf(first, sizeof first, "%s", tc_graph_error(g));
+        tc_scope_pop(g);
+        tc_control_pop(g);
+        tc_annotate((tc_value){g, 0, 0}, NULL, NULL);
+        assert_false(tc_value_ok(tc_constant_scalar(g, TC_F32, 1)));
+        assert_null(tc_function_begin(g, "late"));
+        assert_memory_equal(first, tc_graph_error(g), strlen(first));
+        tc_session *session;
+        assert_status(tc_session_create(g, NULL, &session), status);
+        assert_null(session);
+        assert_string_equal(tc_error_message(), tc_graph_error(g));
+        tc_value gradient;
+        tc_value y = {g, 0, 0};
+        assert_int_equal(tc_gradients(&y, 1, &y, 1, &gradient), status);
+        tc_graph_release(g);
+    }
+}
+
+static void test_misuse_reading_graphs(void **state)
+{
+    tc_graph *g = tc_graph_create();
+    tc_value x = tc_placeholder(g, "x", TC_F32, TC_SHAPE(2));
+    char text[4];
+    assert_int_equal(tc_node_attr_text(x, NULL, text, sizeof text), 0);
+    assert_int_equal(tc_node_attr_text(x, "no such", NULL, 0), 0);
+    assert_true(tc_node_attr_text(x, "dtype", NULL, 0) > 0);
+    assert_true(tc_node_attr_text(x, "dtype", NULL, 8) > 0);
+    assert_true(tc_node_attr_text(x, "dtype", text, 1) > 0);
+    assert_null(tc_annotation(x, NULL));
+    assert_null(tc_annotation(x, "no such"));
+    const char *names[] = {NULL,    "", "y", "x:", "x:1", "x:-1", "x:99999999999999999999",
+                           "x:0:0", ":"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        assert_invalid_value(tc_graph_find(g, names[i]));
+    assert_invalid_value(tc_graph_node(g, -1));
+    assert_invalid_value(tc_graph_node(g, INT32_MAX));
+    assert_string_equal(tc_value_name((tc_value){g, 5, 0}), "");
+    assert_int_equal(tc_value_dtype((tc_value){g, 5, 0}), TC_DTYPE_INVALID);
+    assert_false(tc_value_ok(tc_node_input(x, 0)));
+    assert_false(tc_value_ok(tc_node_input(x, -1)));
+    assert_false(tc_value_ok(tc_node_control(x, INT32_MIN)));
+    assert_int_equal(tc_value_shape((tc_value){g, x.node, 3}).rank, -1);
+    assert_null(tc_graph_function(g, 0));
+    assert_null(tc_graph_function(g, -1));
+    invalid(tc_graph_print(g, NULL));
+    invalid(tc_graph_print_dot(g, NULL));
+    assert_ok(tc_graph_status(g)); /* reading never sticks an error */
+    tc_graph_release(g);
+}
+
+/*
+ * gradients.h
+ */
+static void test_misuse_of_gradients(void **state)
+{
+    tc_value none = TC_NO_VALUE, out[2];
+    invalid(tc_gradients(NULL, 1, &none, 1, out));
+    invalid(tc_gradients(&none, 1, NULL, 1, out));
+    invalid(tc_gradients(&none, 1, &none, 1, NULL));
+    invalid(tc_gradients(&none, 1, &none, 1, out));
+    invalid(tc_gradients(NULL, 0, &none, 1, out));
+    invalid(tc_gradients_at(TC_HERE, NULL, 0, NULL, 0, NULL, NULL));
+    for (int i = 0; i < 7; i++) {
+        tc_graph *g = tc_graph_create(), *other = tc_graph_create();
+        tc_value x = tc_placeholder(g, "x", TC_F32, TC_SHAPE(2));
+        tc_value n = tc_placeholder(g, "n", TC_I32, TC_SHAPE(2));
+        tc_value y = tc_square(x), foreign = tc_placeholder(other, "z", TC_F32, TC_SHAPE(2));
+        tc_value far_away = {g, 1000, 0}, scalar = tc_constant_scalar(g, TC_F32, 1);
+        out[0] = y;
+        switch (i) {
+        case 0: invalid(tc_gradients(&y, 1, &n, 1, out)); break;
+        case 1: invalid(tc_gradients(&n, 1, &x, 1, out)); break;
+        case 2: invalid(tc_gradients(&y, 1, &foreign, 1, out)); break;
+        case 3: invalid(tc_gradients(TC_VALUES(y, foreign), &x, 1, out)); break;
+        case 4: invalid(tc_gradients(&far_away, 1, &x, 1, out)); break;
+        case 5: invalid(tc_gradients(&y, 1, &x, 1, out, .output_gradients = &scalar)); break;
+        default: invalid(tc_gradients(&x, 1, &y, 1, out)); break; /* the wrong way round */
+        }
+        assert_false(tc_value_ok(out[0]));
+        tc_graph_release(g);
+        tc_graph_release(other);
+    }
+}
+
+/*
+ * device.h, session.h
+ */
+static tc_status visit_never(void *context, const tc_variable_info *variable)
+{
+    (void)context;
+    (void)variable;
+    fail();
+    return TC_OK;
+}
+
+static tc_status visit_and_stop(void *context, const tc_variable_info *variable)
+{
+    assert_non_null(variable->name);
+    ++*(int *)context;
+    return TC_ABORTED;
+}
+
+static void test_misuse_of_nothing(void **state)
+{
+    size_t count;
+    tc_runtime *runtime;
+    tc_store *store;
+    tc_session *session;
+    tc_tensor *tensor, *no_tensor = NULL;
+    const char *name = "v", *no_name = NULL;
+    tc_callable *callable;
+    invalid(tc_device_list(NULL, NULL, 0, NULL, NULL, 0));
+    invalid(tc_device_list(NULL, NULL, 1, &count, NULL, 0));
+    invalid(tc_runtime_create(NULL, NULL));
+    const tc_runtime_options bad_runtimes[] = {
+        {.struct_size = sizeof bad_runtimes[0], .threads = -1},
+        {.struct_size = sizeof bad_runtimes[0], .threads = INT32_MAX},
+        {.struct_size = sizeof bad_runtimes[0], .cpu_isa = "z80"},
+        {.struct_size = sizeof bad_runtimes[0], .cpu_isa = ""},
+    };
+    for (size_t i = 0; i < sizeof bad_runtimes / sizeof bad_runtimes[0]; i++) {
+        invalid(tc_runtime_create(&bad_runtimes[i], &runtime));
+        assert_null(runtime);
+    }
+    assert_null(tc_runtime_retain(NULL));
+    tc_runtime_release(NULL);
+    assert_int_equal(tc_runtime_threads(NULL), 0);
+    invalid(tc_store_create(NULL, NULL));
+    assert_null(tc_store_retain(NULL));
+    tc_store_release(NULL);
+    assert_int_equal(tc_store_step(NULL), 0);
+    invalid(tc_store_visit(NULL, visit_never, NULL, NULL));
+    invalid(tc_store_restore(NULL, NULL, NULL, 0, NULL));
+    invalid(tc_store_read(NULL, "v", &tensor));
+    invalid(tc_session_create(NULL, NULL, &session));
+    invalid(tc_session_create(NULL, NULL, NULL));
+    assert_null(session);
+    assert_null(tc_session_retain(NULL));
+    tc_session_release(NULL);
+    assert_null(tc_session_store(NULL));
+    assert_null(tc_session_graph(NULL));
+    invalid(tc_session_initialize(NULL));
+    invalid(tc_session_run(NULL, TC_NO_FEEDS, TC_NO_FETCHES, TC_NO_TARGETS, NULL, NULL));
+    invalid(tc_session_compile(NULL, NULL, 0, TC_NO_FETCHES, TC_NO_TARGETS, NULL, &callable));
+    invalid(tc_callable_run(NULL, NULL, NULL, NULL));
+    assert_null(tc_callable_retain(NULL));
+    tc_callable_release(NULL);
+    invalid(tc_callable_plan(NULL, NULL, NULL));
+    invalid(tc_callable_plan_print(NULL, NULL, stdout));
+    tc_session_count(NULL, NULL);
+    invalid(tc_cancellation_create(NULL));
+    tc_cancellation_cancel(NULL);
+    tc_cancellation_reset(NULL);
+    tc_cancellation_destroy(NULL);
+    invalid(tc_profile_create(NULL));
+    tc_profile_destroy(NULL);
+    refuses(tc_profile_print(NULL, stdout), TC_FAILED_PRECONDITION);
+    refuses(tc_profile_write_trace(NULL, "trace.json"), TC_FAILED_PRECONDITION);
+    tc_profile *profile;
+    assert_ok(tc_profile_create(&profile));
+    invalid(tc_profile_print(profile, NULL));
+    invalid(tc_profile_write_trace(profile, NULL));
+    refuses(tc_profile_print(profile, stdout), TC_FAILED_PRECONDITION);
+    tc_profile_destroy(profile);
+
+    assert_ok(tc_store_create(NULL, &store));
+    invalid(tc_store_visit(store, NULL, NULL, NULL));
+    assert_ok(tc_store_visit(store, visit_never, NULL, NULL));
+    refuses(tc_store_read(store, "v", &tensor), TC_NOT_FOUND);
+    assert_null(tensor);
+    invalid(tc_store_read(store, NULL, &tensor));
+    invalid(tc_store_read(store, "v", NULL));
+    invalid(tc_store_restore(store, NULL, NULL, 1, NULL));
+    invalid(tc_store_restore(store, &name, &no_tensor, 1, NULL));
+    assert_ok(tc_tensor_create_scalar(TC_F32, 1, &tensor));
+    invalid(tc_store_restore(store, &no_name, &tensor, 1, NULL));
+    assert_ok(tc_store_restore(store, NULL, NULL, 0, NULL));
+    assert_ok(tc_store_visit(store, visit_never, NULL, NULL));
+    tc_tensor_release(tensor);
+    tc_store_release(store);
+}
+
+/* Contents of variables that no session has declared may be of any shape, also one after another.
+ */
+static void test_misuse_restoring_twice(void **state)
+{
+    enum { large = 100000 };
+    tc_store *store;
+    tc_tensor *one, *many, *read;
+    int visits = 0;
+    assert_ok(tc_store_create(NULL, &store));
+    assert_ok(tc_tensor_create_scalar(TC_F64, 1, &one));
+    assert_ok(tc_tensor_create(TC_F32, TC_SHAPE(large), &many));
+    for (int64_t i = 0; i < large; i++)
+        assert_ok(tc_tensor_set(many, i, (double)i));
+    const char *names[] = {"v", "v"};
+    assert_ok(tc_store_restore(store, names, (tc_tensor *[]){one, many}, 2, NULL));
+    assert_ok(tc_store_read(store, "v", &read));
+    assert_int_equal(tc_tensor_size(read), large);
+    assert_float_equal(tc_tensor_get(read, large - 1), large - 1, 0);
+    tc_tensor_release(read);
+    assert_ok(tc_store_restore(store, names, (tc_tensor *[]){many, one}, 2, NULL));
+    assert_ok(tc_store_read(store, "v", &read));
+    assert_int_equal(tc_tensor_dtype(read), TC_F64);
+    assert_int_equal(tc_tensor_size(read), 1);
+    tc_tensor_release(read);
+    assert_int_equal(tc_store_visit(store, visit_and_stop, &visits, NULL), TC_ABORTED);
+    assert_int_equal(visits, 1);
+
+    tc_graph *g = tc_graph_create();
+    (void)tc_variable(g, "v", tc_constant_scalar(g, TC_F64, 5));
+    tc_session_options options = {.struct_size = sizeof options, .store = store};
+    tc_session *session;
+    assert_ok(tc_session_create(g, &options, &session));
+    uint64_t step = 7;
+    invalid(tc_store_restore(store, names, (tc_tensor *[]){one, many}, 2, &step));
+    assert_ok(tc_store_read(store, "v", &read));
+    assert_float_equal(tc_tensor_get(read, 0), 1, 0);
+    assert_int_equal(tc_store_step(store), 0);
+    tc_tensor_release(read);
+    tc_session_release(session);
+    tc_graph_release(g);
+    tc_tensor_release(one);
+    tc_tensor_release(many);
+    tc_store_release(store);
+}
+
+static void test_misuse_of_sessions(void **state)
+{
+    test_model m;
+    assert_ok(test_model_create(&m));
+    tc_graph *g = m.graph, *other = tc_graph_create();
+    tc_value foreign = tc_constant_scalar(other, TC_F32, 1);
+    tc_graph *body = tc_function_begin(g, "f");
+    tc_value inner = tc_parameter(body, "p", TC_F32, TC_SCALAR);
+    tc_session *s;
+    invalid(tc_session_create(g, NULL, NULL));
+    invalid(tc_session_create(body, NULL, &s));
+    tc_session_options bad = {.struct_size = sizeof bad, .plan_cache = -1};
+    invalid(tc_session_create(g, &bad, &s));
+    assert_null(s);
+    tc_runtime *one, *two;
+    tc_store *store;
+    assert_ok(tc_runtime_create(NULL, &one));
+    assert_ok(tc_runtime_create(NULL, &two));
+    assert_ok(tc_store_create(one, &store));
+    bad = (tc_session_options){.struct_size = sizeof bad, .runtime = two, .store = store};
+    invalid(tc_session_create(g, &bad, &s));
+    tc_store_release(store);
+    tc_runtime_release(one);
+    tc_runtime_release(two);
+    bad = (tc_session_options){.struct_size = sizeof bad, .disable_passes = "no such pass"};
+    assert_ok(tc_session_create(g, &bad, &s));
+    tc_tensor *out[2] = {0};
+    invalid(tc_session_run(s, TC_FEEDS({m.x, m.features}), TC_FETCHES(m.logits), TC_NO_TARGETS, out,
+                           NULL));
+    tc_session_release(s);
+
+    assert_ok(tc_session_create(g, NULL, &s));
+    tc_value late = tc_neg(m.logits);
+    tc_value odd[] = {TC_NO_VALUE,
+                      foreign,
+                      inner,
+                      late,
+                      {g, -1, 0},
+                      {g, 1000000, 0},
+                      {g, INT32_MAX, 0},
+                      {g, INT32_MIN, 0},
+                      {g, m.logits.node, 5},
+                      {g, m.logits.node, -1}};
+    for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++) {
+        tc_callable *callable;
+        invalid(
+            tc_session_run(s, TC_FEEDS({m.x, m.features}), &odd[i], 1, TC_NO_TARGETS, out, NULL));
+        invalid(tc_session_run(s, TC_FEEDS({odd[i], m.features}), TC_FETCHES(m.logits),
+                               TC_NO_TARGETS, out, NULL));
+        invalid(tc_session_compile(s, &odd[i], 1, TC_NO_FETCHES, TC_NO_TARGETS, NULL, &callable));
+        assert_null(callable);
+        if (odd[i].node != m.logits.node)
+            invalid(tc_session_run(s, TC_FEEDS({m.x, m.features}), TC_NO_FETCHES, &odd[i], 1, NULL,
+                                   NULL));
+    }
+    assert_null(out[0]);
+    invalid(tc_session_run(s, NULL, 1, TC_FETCHES(m.logits), TC_NO_TARGETS, out, NULL));
+    invalid(tc_session_run(s, TC_NO_FEEDS, NULL, 1, TC_NO_TARGETS, out, NULL));
+    invalid(tc_session_run(s, TC_NO_FEEDS, TC_NO_FETCHES, NULL, 1, out, NULL));
+    invalid(tc_session_run(s, TC_FEEDS({m.x, m.features}), TC_FETCHES(m.logits), TC_NO_TARGETS,
+                           NULL, NULL));
+    invalid(
+        tc_session_run(s, TC_FEEDS({m.x, NULL}), TC_FETCHES(m.logits), TC_NO_TARGETS, out, NULL));
+    tc_run_options run = {.struct_size = sizeof run, .mode = (tc_mode)17};
+    invalid(tc_session_run(s, TC_FEEDS({m.x, m.features}), TC_FETCHES(m.logits), TC_NO_TARGETS, out,
+                           &run));
+    run = (tc_run_options){.struct_size = sizeof run, .timeout_us = INT64_MIN};
+    invalid(tc_session_run(s, TC_FEEDS({m.x, m.features}), TC_FETCHES(m.logits), TC_NO_TARGETS, out,
+                           &run));
+    run.timeout_us = INT64_MAX; /* for ever */
+    assert_ok(tc_session_run(s, TC_FEEDS({m.x, m.features}), TC_FETCHES(m.logits), TC_NO_TARGETS,
+                             out, &run));
+    assert_ok(tc_session_run(s, TC_NO_FEEDS, TC_NO_FETCHES, TC_NO_TARGETS, NULL, NULL));
+    tc_session_count(s, NULL);
+    tc_tensor_release(out[0]);
+    tc_session_release(s);
+    tc_graph_release(other);
+    test_model_destroy(&m);
+}
+
+/* Objects released in the order that hurts most: what still needs them keeps them. */
+static void test_misuse_of_order(void **state)
+{
+    test_model m;
+    assert_ok(test_model_create(&m));
+    tc_runtime *runtime;
+    tc_store *store;
+    tc_session *s;
+    tc_callable *c;
+    tc_profile *profile;
+    tc_tensor *out = NULL, *view;
+    tc_runtime_options with = {.struct_size = sizeof with, .threads = 2};
+    assert_ok(tc_runtime_create(&with, &runtime));
+    assert_ok(tc_store_create(runtime, &store));
+    tc_session_options options = {.struct_size = sizeof options, .store = store};
+    assert_ok(tc_session_create(m.graph, &options, &s));
+    assert_ok(tc_session_compile(s, &m.x, 1, &m.logits, 1, TC_NO_TARGETS, NULL, &c));
+    assert_ok(tc_profile_create(&profile));
+    tc_runtime_release(runtime);
+    tc_store_release(store);
+    tc_graph_release(m.graph);
+    m.graph = NULL;
+    tc_session_release(s);
+    tc_run_options run = {.struct_size = sizeof run, .profile = profile};
+    assert_ok(tc_callable_run(c, &m.features, &out, &run));
+
+    tc_shape shapes[] = {
+        bad_shapes[0], bad_shapes[1],  bad_shapes[2],          TC_SHAPE(-1, 4),
+        TC_SHAPE(3),   TC_SHAPE(3, 5), TC_SHAPE(INT64_MAX, 4), TC_SHAPE((int64_t)1 << 55, 4)};
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        assert_true(tc_callable_plan(c, &shapes[i], NULL) != TC_OK);
+        assert_true(tc_error_message()[0]);
+        assert_true(tc_callable_plan_print(c, &shapes[i], stdout) != TC_OK);
+    }
+    assert_status(tc_callable_plan(c, &shapes[7], NULL), TC_RESOURCE_EXHAUSTED);
+    invalid(tc_callable_plan(c, NULL, NULL));
+    invalid(tc_callable_plan_print(c, &shapes[0], NULL));
+    invalid(tc_callable_run(c, NULL, &out, NULL));
+    invalid(tc_callable_run(c, &(tc_tensor *){NULL}, &out, NULL));
+    invalid(tc_callable_run(c, &m.features, NULL, NULL));
+    invalid(tc_callable_run(c, &m.labels, &out, NULL));
+    invalid(tc_callable_run(c, &m.features, &m.features, NULL)); /* the feed as output */
+    assert_ok(tc_tensor_reshape(out, TC_SHAPE(2 * MODEL_BATCH), &view));
+    invalid(tc_callable_run(c, &m.features, &view, NULL));
+
+    tc_callable_release(c);
+    FILE *file = tmpfile();
+    assert_non_null(file);
+    assert_ok(tc_profile_print(profile, file)); /* names of a graph that only it knows of */
+    fclose(file);
+    tc_profile_destroy(profile);
+    tc_tensor_release(out);
+    assert_true(isfinite(tc_tensor_get(view, 0)));
+    tc_tensor_release(view);
+    test_model_destroy(&m);
+}
+
+#define MISUSE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        MISUSE(test_misuse_of_values),      MISUSE(test_misuse_of_tensors),
+        MISUSE(test_misuse_of_no_graph),    MISUSE(test_misuse_sticks_to_the_graph),
+        MISUSE(test_misuse_reading_graphs), MISUSE(test_misuse_of_gradients),
+        MISUSE(test_misuse_of_nothing),     MISUSE(test_misuse_restoring_twice),
+        MISUSE(test_misuse_of_sessions),    MISUSE(test_misuse_of_order),
+    };
+    return cmocka_run_group_tests_name("misuse", tests, NULL, NULL);
+}
