@@ -57,21 +57,24 @@ TC_MUST_USE TC_API tc_status tc_checkpoint_save(tc_session *session, const char 
                                                 const tc_checkpoint_options *options, char *path,
                                                 size_t path_size);
 
-/** Path of the newest complete checkpoint in `folder`. Errors: NOT_FOUND. Skips damaged files. */
+/** Path of the complete checkpoint in `folder` that was saved last. Errors: NOT_FOUND. Skips
+ * damaged files. */
 TC_MUST_USE TC_API tc_status tc_checkpoint_latest(const char *folder, char *path, size_t path_size);
 
 typedef struct tc_restore_options {
     size_t struct_size;
     bool partial; /**< take what matches instead of failing on missing or differing variables */
-    const char *prefix; /**< only variables whose names begin so; NULL: all */
-    char *report;       /**< receives a text: what matched, is missing, is unexpected, differs */
+    /** Only variables whose names begin so; the step stays as it is. NULL: all. */
+    const char *prefix;
+    char *report; /**< receives a text: what matched, is missing, is unexpected, differs */
     size_t report_size;
 } tc_restore_options;
 
 /**
- * Restores the session's variables and step from file `path`. All or, on any error, none. Errors:
- * NOT_FOUND, DATA_LOSS, FAILED_PRECONDITION (variables differ; the message names the first ones).
- * `options` may be NULL.
+ * Restores the session's variables and step from file `path`. All or, on any error, none. Variables
+ * of the file that the session lacks, such as slots of an optimizer, are reported but no error.
+ * Errors: NOT_FOUND, DATA_LOSS, FAILED_PRECONDITION (variables differ or none matches; the message
+ * names the first ones). `options` may be NULL.
  */
 TC_MUST_USE TC_API tc_status tc_checkpoint_restore(tc_session *session, const char *path,
                                                    const tc_restore_options *options);
