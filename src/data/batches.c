@@ -237,9 +237,10 @@ static tc_status set_up(tc_batches *b, const tc_column *columns, size_t count,
 tc_status tc_batches_create(const tc_column *columns, size_t count,
                             const tc_batches_options *options, tc_batches **out)
 {
+    if (out)
+        *out = NULL;
     if (!columns || count == 0 || !out)
         return tc_data_fail(TC_INVALID_ARGUMENT, "batches: no columns, or out is NULL");
-    *out = NULL;
     tc_batches_options o = {0};
     if (options)
         memcpy(&o, options, options->struct_size < sizeof o ? options->struct_size : sizeof o);

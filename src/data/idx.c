@@ -183,9 +183,10 @@ static tc_status read_tensor(reader *r, tc_tensor **out)
 
 tc_status tc_idx_load(const char *path, tc_tensor **out)
 {
+    if (out)
+        *out = NULL;
     if (!path || !out)
         return tc_data_fail(TC_INVALID_ARGUMENT, "idx: path or out is NULL");
-    *out = NULL;
     reader r;
     TC_TRY(open_file(path, &r));
     tc_status status = read_tensor(&r, out);
