@@ -27,7 +27,6 @@ enum {
     JOB_WORK = 1 << 19,  /* multiply-adds that are worth a job: about 10 us */
     ITEM_WORK = 1 << 24, /* products of a batch below this are not split */
     DIRECT_ROWS = 64,    /* up to this many rows, packing B costs more than it gains */
-    COPY_COLUMNS = 32    /* a copy of A pays when this many columns at least read it */
 };
 
 extern const tc_gemm_micro tc_gemm_micro_scalar;
@@ -171,9 +170,12 @@ bool tc_gemm_plan(tc_gemm *g, int threads)
     g->items_per_job = 1;
     if (!product_above(work, g->k > 0 ? g->k : 1, 2, JOB_WORK))
         g->items_per_job = JOB_WORK / (work * (g->k > 0 ? g->k : 1));
-    g->copy_a =
-        !is_wide(g) || (g->mode != MODE_DOT && g->column_tile >= COPY_COLUMNS && g->k > 32 &&
-                        (g->transpose_a || (size_t)g->lda * compute_size(g) % 1024 == 0));
+    /* A copy of A pays when enough columns read it: at once where its rows are columns, later where
+     * they clash. */
+    size_t row = (size_t)g->lda * compute_size(g);
+    g->copy_a = !is_wide(g) ||
+                (g->mode != MODE_DOT && g->k > 32 &&
+                 (g->transpose_a ? g->column_tile >= 32 : g->column_tile >= 96 && row % 1024 == 0));
 
     size_t size = compute_size(g), parts[3];
     scratch_sizes(g, parts);
