@@ -100,6 +100,18 @@ static int64_t counted(const tc_window_axis *axis, int64_t o, bool include_pad)
 
 /* T: element, C: what is computed in, UP and DOWN: conversions, NAN_OF: whether a C is NaN. */
 #define MAX_POOL(tag, T, C, UP, DOWN, NAN_OF)                                                    \
+    static inline __attribute__((always_inline)) void max_row_##tag(                             \
+        const T *restrict row, int32_t at, int64_t stride, int64_t from, int64_t to,             \
+        C *restrict best, int32_t *restrict place)                                               \
+    {                                                                                            \
+        for (int64_t o = from; o < to; o++) {                                                    \
+            C v = UP(row[o * stride]), b = best[o];                                              \
+            int32_t was = place[o];                                                              \
+            int take = (v > b) | (was < 0) | (NAN_OF(v) & !NAN_OF(b));                           \
+            best[o] = take ? v : b;                                                              \
+            place[o] = take ? at + (int32_t)(o * stride) : was;                                  \
+        }                                                                                        \
+    }                                                                                            \
     static void max_block_##tag(const pool_params *p, const T *plane, int64_t oy, int64_t begin, \
                                 int64_t count, C *restrict best, int32_t *restrict place)        \
     {                                                                                            \
@@ -115,14 +127,15 @@ static int64_t counted(const tc_window_axis *axis, int64_t o, bool include_pad)
             for (int64_t kx = 0; kx < w->kernel; kx++) {                                         \
                 int64_t from, to, x0 = kx * w->dilation - w->before, stride = w->stride;         \
                 inside(w, kx, begin, begin + count, &from, &to);                                 \
-                const T *row = plane + y * w->in;                                                \
-                for (int64_t o = from; o < to; o++) {                                            \
-                    int64_t x = o * stride + x0;                                                 \
-                    C v = UP(row[x]), b = best[o - begin];                                       \
-                    int take = (v > b) | (place[o - begin] < 0) | (NAN_OF(v) & !NAN_OF(b));      \
-                    best[o - begin] = take ? v : b;                                              \
-                    place[o - begin] = take ? (int32_t)(y * w->in + x) : place[o - begin];       \
-                }                                                                                \
+                const T *row = plane + y * w->in + x0;                                           \
+                int32_t at = (int32_t)(y * w->in + x0);                                          \
+                /* Vectors are made of strides known beforehand only. */                         \
+                if (stride == 1)                                                                 \
+                    max_row_##tag(row, at, 1, from, to, best - begin, place - begin);            \
+                else if (stride == 2)                                                            \
+                    max_row_##tag(row, at, 2, from, to, best - begin, place - begin);            \
+                else                                                                             \
+                    max_row_##tag(row, at, stride, from, to, best - begin, place - begin);       \
             }                                                                                    \
         }                                                                                        \
     }                                                                                            \
