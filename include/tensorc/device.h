@@ -25,8 +25,9 @@ typedef struct tc_device_info {
  * `*count`. When `why` is not NULL, it receives one sentence per device type that is missing and
  * the reason ("" when none), cut at `why_size`. Thread-safe.
  */
-TC_API tc_status tc_device_list(tc_runtime *runtime, tc_device_info *devices, size_t capacity,
-                                size_t *count, char *why, size_t why_size);
+TC_MUST_USE TC_API tc_status tc_device_list(tc_runtime *runtime, tc_device_info *devices,
+                                            size_t capacity, size_t *count, char *why,
+                                            size_t why_size);
 
 #ifdef __cplusplus
 }

@@ -135,11 +135,11 @@ TC_API tc_location tc_node_location(tc_value node);
 TC_API size_t tc_node_attr_text(tc_value node, const char *name, char *buffer, size_t size);
 
 /** Checks every invariant of the graph. Errors: INTERNAL or DATA_LOSS naming the node. */
-TC_API tc_status tc_graph_verify(const tc_graph *graph);
+TC_MUST_USE TC_API tc_status tc_graph_verify(const tc_graph *graph);
 /** One line per node: name, operator, attributes, inputs, dtype and shape; functions follow. */
-TC_API tc_status tc_graph_print(const tc_graph *graph, FILE *file);
+TC_MUST_USE TC_API tc_status tc_graph_print(const tc_graph *graph, FILE *file);
 /** The graph in the DOT language of Graphviz. */
-TC_API tc_status tc_graph_print_dot(const tc_graph *graph, FILE *file);
+TC_MUST_USE TC_API tc_status tc_graph_print_dot(const tc_graph *graph, FILE *file);
 /** Hash of structure, operators, attributes and constants; names and locations do not count. */
 TC_API uint64_t tc_graph_hash(const tc_graph *graph);
 

@@ -71,10 +71,10 @@ typedef struct tc_variable_info {
  * writes the step. Stops at the first status that is not TC_OK and returns it. The visitor must not
  * run sessions of this store.
  */
-TC_API tc_status tc_store_visit(tc_store *store,
-                                tc_status (*visitor)(void *context,
-                                                     const tc_variable_info *variable),
-                                void *context, uint64_t *step);
+TC_MUST_USE TC_API tc_status tc_store_visit(tc_store *store,
+                                            tc_status (*visitor)(void *context,
+                                                                 const tc_variable_info *variable),
+                                            void *context, uint64_t *step);
 
 /**
  * Replaces the contents of `count` variables and, when `step` is not NULL, the step, all at once;
@@ -82,8 +82,9 @@ TC_API tc_status tc_store_visit(tc_store *store,
  * does. Errors: INVALID_ARGUMENT naming the variable whose dtype or shape differs (then nothing
  * changed). Thread-safe; waits for runs.
  */
-TC_API tc_status tc_store_restore(tc_store *store, const char *const *names,
-                                  tc_tensor *const *tensors, size_t count, const uint64_t *step);
+TC_MUST_USE TC_API tc_status tc_store_restore(tc_store *store, const char *const *names,
+                                              tc_tensor *const *tensors, size_t count,
+                                              const uint64_t *step);
 
 /** Copies the content of a variable into a new tensor owned by the caller. Errors: NOT_FOUND,
  * FAILED_PRECONDITION. */
@@ -124,7 +125,7 @@ TC_API tc_graph *tc_session_graph(tc_session *session);
 
 /** Initializes the variables that have no content yet. Runs do this by themselves for those they
  * use. Thread-safe. */
-TC_API tc_status tc_session_initialize(tc_session *session);
+TC_MUST_USE TC_API tc_status tc_session_initialize(tc_session *session);
 
 /** A tensor for a value, retained until the run completes. Any value may be fed but a variable. */
 typedef struct tc_feed {
@@ -188,11 +189,11 @@ typedef struct tc_plan_info {
  * may be NULL. Errors: as the first run with such feeds, RESOURCE_EXHAUSTED when it exceeds the
  * memory budget.
  */
-TC_API tc_status tc_callable_plan(tc_callable *callable, const tc_shape *feed_shapes,
-                                  tc_plan_info *info);
+TC_MUST_USE TC_API tc_status tc_callable_plan(tc_callable *callable, const tc_shape *feed_shapes,
+                                              tc_plan_info *info);
 /** Prints the plan for these feed shapes: kernels in order, buffers with offsets, peak. */
-TC_API tc_status tc_callable_plan_print(tc_callable *callable, const tc_shape *feed_shapes,
-                                        FILE *file);
+TC_MUST_USE TC_API tc_status tc_callable_plan_print(tc_callable *callable,
+                                                    const tc_shape *feed_shapes, FILE *file);
 
 typedef struct tc_session_counters {
     uint64_t runs;      /**< completed */
@@ -219,9 +220,9 @@ TC_API void tc_cancellation_destroy(tc_cancellation *cancellation);
 TC_MUST_USE TC_API tc_status tc_profile_create(tc_profile **out);
 TC_API void tc_profile_destroy(tc_profile *profile);
 /** Table sorted by total time: node, operator, kernel, calls, total and mean µs, share. */
-TC_API tc_status tc_profile_print(const tc_profile *profile, FILE *file);
+TC_MUST_USE TC_API tc_status tc_profile_print(const tc_profile *profile, FILE *file);
 /** Chrome trace event JSON of the last run. */
-TC_API tc_status tc_profile_write_trace(const tc_profile *profile, const char *path);
+TC_MUST_USE TC_API tc_status tc_profile_write_trace(const tc_profile *profile, const char *path);
 
 #ifndef __cplusplus
 /* Arrays and their counts: two arguments. */

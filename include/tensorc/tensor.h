@@ -68,13 +68,13 @@ TC_MUST_USE TC_API tc_status tc_tensor_reshape(tc_tensor *tensor, tc_shape shape
 TC_API double tc_tensor_get(const tc_tensor *tensor, int64_t index);
 /** Sets element `index` (row-major), converting from double. Errors: OUT_OF_RANGE,
  * INVALID_ARGUMENT. */
-TC_API tc_status tc_tensor_set(tc_tensor *tensor, int64_t index, double value);
+TC_MUST_USE TC_API tc_status tc_tensor_set(tc_tensor *tensor, int64_t index, double value);
 
 /**
  * Prints dtype, shape and elements in nested brackets; long dimensions are shortened to their ends.
  * Errors: INVALID_ARGUMENT, UNAVAILABLE where writing to `file` fails.
  */
-TC_API tc_status tc_tensor_print(const tc_tensor *tensor, FILE *file);
+TC_MUST_USE TC_API tc_status tc_tensor_print(const tc_tensor *tensor, FILE *file);
 
 /*
  * DLPack 1.0. `struct DLManagedTensorVersioned` is the type of the DLPack standard; include its
