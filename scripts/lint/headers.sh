@@ -28,4 +28,13 @@ done
 for program in "${programs[@]}"; do
     try "$program" C11 "${c11[@]}" "$program"
 done
+
+# Those programs leave no macro out, but for the parts of others and the attributes of functions.
+used=$(grep -ohE '\b(tc|TC)_[A-Za-z0-9_]+\b' "${programs[@]}" | LC_ALL=C sort -u)
+while read -r macro; do
+    if [[ ! $macro =~ (_|^TC_BUILD[0-9]|^TC_API|^TC_MUST_USE|^TC_PRINTF)$ ]] && ! grep -qx "$macro" <<<"$used"; then
+        echo "$macro: no program of tests/headers uses it"
+        failures=$((failures + 1))
+    fi
+done < <(sed -nE 's/^ *# *define ((tc|TC)_[A-Za-z0-9_]+).*/\1/p' "${headers[@]}" | LC_ALL=C sort -u)
 ((failures == 0))

@@ -33,6 +33,12 @@ echo "pkg-config, shared"
 LD_LIBRARY_PATH=$libdir "$work/pkg_shared"
 needs_shared_library "$work/pkg_shared"
 
+echo "C++"
+# shellcheck disable=SC2046
+"${CXX:-c++}" -std=c++17 -Wall -Wextra -Werror "$here/main.cpp" \
+    $(pkg-config --cflags --libs tensorc) -o "$work/cxx"
+LD_LIBRARY_PATH=$libdir "$work/cxx"
+
 echo "find_package"
 quietly cmake -S "$here" -B "$work/outside" -DCMAKE_PREFIX_PATH="$prefix"
 quietly cmake --build "$work/outside"
