@@ -42,6 +42,11 @@ const char *tc_error_message(void)
     return record.message;
 }
 
+tc_status tc_error_status(void)
+{
+    return record.status;
+}
+
 /* Copies with a visible "..." where the text does not fit, never cutting inside a UTF-8 character.
  */
 static void copy_cut(char *out, size_t size, const char *text)

@@ -16,6 +16,9 @@ tc_status tc_fail_v(tc_status status, const char *format, va_list arguments) TC_
 /** Puts a formatted prefix before the message of the current error; returns `status`. */
 tc_status tc_fail_prefix(tc_status status, const char *format, ...) TC_PRINTF(2, 3);
 
+/** Status of the calling thread's record, TC_OK when there is none. */
+tc_status tc_error_status(void);
+
 /** RESOURCE_EXHAUSTED for `bytes` that could not be allocated for `what`. */
 tc_status tc_fail_memory(size_t bytes, const char *what);
 

@@ -167,6 +167,36 @@ void *tc_infer_alloc(tc_infer *infer, size_t size)
     return infer_alloc(infer, 1, size);
 }
 
+/*
+ * Where an output lies in the memory of an input, that of a variable or of a view, the two must be
+ * of one size: the planner relies on it.
+ */
+static tc_status check_memory(const tc_op *op, const tc_infer *infer, char *message)
+{
+    for (int32_t i = 0; i < infer->n_inputs && i < infer->n_outputs; i++) {
+        const tc_value_info *input = &infer->inputs[i], *output = &infer->outputs[i];
+        bool written =
+            op->effects & TC_EFFECT_WRITE && tc_op_input_port(op, i)->flags & TC_PORT_RESOURCE;
+        bool view = op->flags & TC_OP_VIEW && i == 0;
+        if (input->dtype == TC_DTYPE_INVALID || !(written || view))
+            continue;
+        int64_t from = tc_shape_size(&input->shape), to = tc_shape_size(&output->shape);
+        if (input->dtype == output->dtype &&
+            (written ? tc_shape_compatible(&input->shape, &output->shape)
+                     : from < 0 || to < 0 || from == to))
+            continue;
+        char a[TC_SHAPE_TEXT_SIZE], b[TC_SHAPE_TEXT_SIZE];
+        infer_message(message,
+                      "shape inference gives output '%s' %s %s, but it %s input '%s', %s %s",
+                      tc_op_output_port(op, i)->name, tc_dtype_name(output->dtype),
+                      tc_shape_text(&output->shape, b), written ? "replaces" : "is a view of",
+                      tc_op_input_port(op, i)->name, tc_dtype_name(input->dtype),
+                      tc_shape_text(&input->shape, a));
+        return TC_INTERNAL;
+    }
+    return TC_OK;
+}
+
 /* Guards the library against an infer function that leaves something undone. */
 static tc_status check_outputs(const tc_op *op, const tc_infer *infer, tc_dtype letters[128],
                                char *message)
@@ -216,6 +246,8 @@ tc_status tc_infer_run(const tc_attrs *attrs, const tc_value_info *inputs, int32
         return status;
     }
     status = check_outputs(op, &infer, state.letters, message);
+    if (status == TC_OK)
+        status = check_memory(op, &infer, message);
     if (status != TC_OK)
         return status;
     *outputs = infer.outputs;

@@ -401,7 +401,7 @@ static tc_node *build(tc_graph *graph, const tc_node_spec *spec, bool scoped,
         return NULL;
     }
     if (!find_op(&b) || !make_path(&b, scoped) || !resolve_inputs(&b) || !make_attrs(&b) ||
-        !infer(&b) || !check_resources(&b) || !make_unique(&b))
+        !check_resources(&b) || !infer(&b) || !make_unique(&b))
         return NULL;
     fill_stream(&b);
     return insert(&b, controls, n_controls);

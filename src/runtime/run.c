@@ -90,11 +90,13 @@ static inline tc_status check_stop(const run *r)
 static tc_status fail_step(const run *r, const tc_step *step, tc_status status)
 {
     char where[512];
-    if (step->node >= 0)
-        tc_fail_prefix(status, "%s: ",
-                       tc_node_describe(tc_graph_node_at(r->plan->program->graph, step->node),
-                                        where, sizeof where));
-    return status;
+    if (step->node < 0)
+        return status;
+    tc_node_describe(tc_graph_node_at(r->plan->program->graph, step->node), where, sizeof where);
+    if (tc_error_status() != status) /* a kernel of the user's that did not call tc_kernel_fail */
+        return tc_fail(status, "%s: the kernel '%s' fails without a reason", where,
+                       step->kernel->symbol);
+    return tc_fail_prefix(status, "%s: ", where);
 }
 
 static inline tc_status run_step(run *r, const tc_step *step)
