@@ -90,6 +90,7 @@ static tc_status run(const serve_options *o, tc_runtime **runtime, model *m, tc_
 int main(int argc, char **argv)
 {
     serve_options options;
+    setvbuf(stdout, NULL, _IOLBF, BUFSIZ); /* lines appear when they are written, in pipes too */
     int exit_status = serve_options_parse(argc, argv, &options);
     if (exit_status >= 0)
         return exit_status;

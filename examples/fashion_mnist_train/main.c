@@ -202,6 +202,7 @@ static tc_status run(trainer *t, const char *program)
 int main(int argc, char **argv)
 {
     trainer t = {0};
+    setvbuf(stdout, NULL, _IOLBF, BUFSIZ); /* lines appear when they are written, in pipes too */
     int status = train_options_parse(argc, argv, &t.options);
     if (status >= 0)
         return status;
