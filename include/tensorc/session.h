@@ -38,9 +38,8 @@ typedef struct tc_runtime_options {
 } tc_runtime_options;
 
 /**
- * Creates a runtime; `options` may be NULL. Sets OpenBLAS to one thread in the whole process: the
- * library's own pool does the splitting. Errors: INVALID_ARGUMENT, UNAVAILABLE (instruction set),
- * RESOURCE_EXHAUSTED. Thread-safe.
+ * Creates a runtime with its threads; `options` may be NULL. Errors: INVALID_ARGUMENT, UNAVAILABLE
+ * (instruction set), RESOURCE_EXHAUSTED. Thread-safe.
  */
 TC_MUST_USE TC_API tc_status tc_runtime_create(const tc_runtime_options *options, tc_runtime **out);
 TC_API tc_runtime *tc_runtime_retain(tc_runtime *runtime);
@@ -69,7 +68,8 @@ typedef struct tc_variable_info {
 /**
  * Calls `visitor` for each variable in the order they were declared, while no run may commit, and
  * writes the step. Stops at the first status that is not TC_OK and returns it. The visitor must not
- * run sessions of this store.
+ * run sessions of this store nor call any function of it: one that waits for a commit, which waits
+ * for the visit, would wait for ever.
  */
 TC_MUST_USE TC_API tc_status tc_store_visit(tc_store *store,
                                             tc_status (*visitor)(void *context,
@@ -102,7 +102,8 @@ typedef struct tc_session_options {
     bool check_numerics;
     const char *disable_passes; /**< comma-separated compiler passes to leave out, "all" for every
                                    optional one */
-    /** Called with the graph's text before and after each pass; NULL: not. */
+    /** Called with the graph's text before and after each pass, while the session is locked: it
+     * must not run it. NULL: not. */
     void (*dump)(void *context, const char *pass, const char *when, const char *text);
     void *dump_context;
     size_t memory_budget; /**< bytes a plan may take for intermediate results; 0: no limit */
