@@ -144,10 +144,9 @@ static tc_status run_all(const char *program, const options *o)
         fprintf(r.json, "[");
     }
     tc_status status = run_start(program, o, &r);
-    if (status == TC_OK)
-        status = run_table(&overhead_workloads, o, runtime, &r);
-    if (status == TC_OK)
-        status = run_table(&training_workloads, o, runtime, &r);
+    const workload_table *tables[] = {&overhead_workloads, &product_workloads, &training_workloads};
+    for (size_t i = 0; i < sizeof tables / sizeof tables[0] && status == TC_OK; i++)
+        status = run_table(tables[i], o, runtime, &r);
     tc_runtime_release(runtime);
     if (r.json) {
         fprintf(r.json, "\n]\n");

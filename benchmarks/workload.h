@@ -25,6 +25,7 @@ typedef struct workload_table {
 
 extern const workload_table training_workloads;
 extern const workload_table overhead_workloads;
+extern const workload_table product_workloads;
 
 /** Wall time in microseconds since any fixed moment. */
 double now_us(void);

@@ -5,7 +5,7 @@ set -euo pipefail
 
 packages=(
     build-essential cmake ninja-build pkg-config
-    libopenblas-dev libprotobuf-c-dev protobuf-c-compiler zlib1g-dev
+    libprotobuf-c-dev protobuf-c-compiler zlib1g-dev
     libcmocka-dev dataset-fashion-mnist
 )
 if [[ ${1:-} == --test ]]; then

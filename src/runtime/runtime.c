@@ -10,7 +10,6 @@
 
 #include "base/alloc.h"
 #include "base/status.h"
-#include "core/blas.h"
 #include "core/kernel.h"
 #include "core/registry.h"
 
@@ -164,7 +163,6 @@ tc_status tc_runtime_create(const tc_runtime_options *options, tc_runtime **out)
         tc_free(runtime);
         return status;
     }
-    tc_blas_initialize();
     runtime->references = 1;
     runtime->registry = tc_registry_retain(o.registry);
     runtime->isa = isa;

@@ -6,7 +6,6 @@
 
 #include "base/alloc.h"
 #include "base/cpu.h"
-#include "core/blas.h"
 #include "core/dtype.h"
 #include "kernels/cpu/gemm_widen.h"
 
@@ -48,11 +47,6 @@ const tc_gemm_micro *tc_gemm_micro_of(tc_isa isa)
 #endif
     };
     return variants[isa] ? variants[isa] : &tc_gemm_micro_scalar;
-}
-
-/* No BLAS library is used (docs/decisions/0003-openblas.md), so there is nothing to ready. */
-void tc_blas_initialize(void)
-{
 }
 
 static bool is_wide(const tc_gemm *g)
