@@ -40,8 +40,8 @@ static tc_status find_entry(tc_session *session, tc_variable *const *variables,
                                      TC_MODE_INFERENCE, entry);
     if (status == TC_OK && (*entry)->program->writes)
         status = tc_fail(TC_FAILED_PRECONDITION, "it updates a variable, which only runs may do");
-    if (status == TC_OK)
-        return TC_OK;
+    if (status == TC_OK || status == TC_RESOURCE_EXHAUSTED)
+        return status;
     /* Which of several it is shows when they are taken one by one. */
     for (int32_t i = 0; i < count && count > 1; i++)
         TC_TRY(find_entry(session, &variables[i], &values[i], 1, entry));

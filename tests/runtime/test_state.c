@@ -255,6 +255,31 @@ static void test_state_numerics_of_updates(void **state)
     tc_graph_release(g);
 }
 
+/* Updates that are computed aside to be looked at have the bits of those in place. */
+static void test_state_numerics_change_no_bits(void **state)
+{
+    (void)state;
+    tc_tensor *weights[2];
+    for (int check = 0; check < 2; check++) {
+        test_model m;
+        tc_session *s;
+        const tc_session_options options = {.struct_size = sizeof options, .check_numerics = check};
+        assert_ok(test_model_create(&m));
+        assert_ok(tc_session_create(m.graph, &options, &s));
+        for (int i = 0; i < 5; i++)
+            assert_ok(tc_session_run(s, TC_FEEDS({m.x, m.features}, {m.y, m.labels}), TC_NO_FETCHES,
+                                     TC_TARGETS(m.train), NULL, NULL));
+        assert_int_equal(tc_store_step(tc_session_store(s)), 5);
+        assert_ok(tc_store_read(tc_session_store(s), "hidden/weights", &weights[check]));
+        tc_session_release(s);
+        test_model_destroy(&m);
+    }
+    assert_memory_equal(tc_tensor_data(weights[0]), tc_tensor_data(weights[1]),
+                        tc_tensor_bytes(weights[0]));
+    tc_tensor_release(weights[0]);
+    tc_tensor_release(weights[1]);
+}
+
 /* State changes in runs only: initial values that would change it are refused by name. */
 static void test_state_initial_values_write_nothing(void **state)
 {
@@ -328,6 +353,7 @@ int main(void)
         cmocka_unit_test(test_state_cancelled_anywhere),
         cmocka_unit_test(test_state_numerics_names_the_node),
         cmocka_unit_test(test_state_numerics_of_updates),
+        cmocka_unit_test(test_state_numerics_change_no_bits),
         cmocka_unit_test(test_state_initial_values_write_nothing),
         cmocka_unit_test(test_state_shared_store),
     };
