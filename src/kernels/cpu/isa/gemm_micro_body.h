@@ -233,11 +233,10 @@ static inline __attribute__((always_inline)) void NAME(dot_any)(int64_t m, int64
             const T *left = a + i * lda;
             T *out = c + i * ldc + j;
 #define DOTS(columns)                                                                            \
-    if (tall)                                                                                    \
-        NAME(dots)                                                                               \
-        (DOT_ROWS, columns, k, left, lda, right, repeats, a_step, b_step, out, ldc, accumulate); \
-    else                                                                                         \
-        NAME(dots)(1, columns, k, left, lda, right, repeats, a_step, b_step, out, ldc, accumulate)
+    tall ? NAME(dots)(DOT_ROWS, columns, k, left, lda, right, repeats, a_step, b_step, out, ldc, \
+                      accumulate)                                                                \
+         : NAME(dots)(1, columns, k, left, lda, right, repeats, a_step, b_step, out, ldc,        \
+                      accumulate)
             switch (n - j) {
             case 1: DOTS(1); break;
             case 2: DOTS(2); break;
