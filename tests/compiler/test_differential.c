@@ -200,8 +200,8 @@ static void check_equal(uint64_t seed, tc_tensor *a, tc_tensor *b, int run, int 
     if (memcmp(tc_tensor_data(a), tc_tensor_data(b), tc_tensor_bytes(a)) == 0)
         return;
     print_error("seed %llu, run %d, result %d differs:\n", (unsigned long long)seed, run, index);
-    (void)tc_tensor_print(a, stderr);
-    (void)tc_tensor_print(b, stderr);
+    assert_ok(tc_tensor_print(a, stderr));
+    assert_ok(tc_tensor_print(b, stderr));
     fail();
 }
 
