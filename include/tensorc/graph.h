@@ -154,7 +154,8 @@ TC_API uint64_t tc_graph_hash(const tc_graph *graph);
 TC_API tc_value tc_placeholder_at(tc_location at, tc_graph *graph, const char *name, tc_dtype dtype,
                                   tc_shape shape);
 
-/** A constant; retains `tensor`, whose elements must not change from now on. */
+/** A constant; retains `tensor`, which becomes read-only: it is no output of runs, and the caller
+ * must not write to it. */
 TC_API tc_value tc_constant_at(tc_location at, tc_graph *graph, tc_tensor *tensor);
 /** A constant with the elements copied from `data`, dense row-major. */
 TC_API tc_value tc_constant_data_at(tc_location at, tc_graph *graph, tc_dtype dtype, tc_shape shape,

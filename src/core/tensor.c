@@ -221,9 +221,14 @@ bool tc_tensor_is_unique(const tc_tensor *tensor)
            (!tensor->base || tc_tensor_is_unique(tensor->base));
 }
 
+void tc_tensor_freeze(tc_tensor *tensor)
+{
+    atomic_store_explicit(&tensor->read_only, true, memory_order_relaxed);
+}
+
 bool tc_tensor_is_read_only(const tc_tensor *tensor)
 {
-    return tensor->read_only;
+    return atomic_load_explicit(&tensor->read_only, memory_order_relaxed);
 }
 
 tc_status tc_tensor_reshape(tc_tensor *tensor, tc_shape shape, tc_tensor **out)

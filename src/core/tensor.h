@@ -13,7 +13,7 @@
 #include "base/text.h"
 
 /**
- * Everything but `references` is constant from creation on. The storage is one of
+ * Everything but `references` and `read_only` is constant from creation on. The storage is one of
  *   - a block that follows the header in the same allocation (small tensors),
  *   - a block of its own, freed by `deleter`,
  *   - caller memory, given back by `deleter` (which may be NULL),
@@ -22,8 +22,8 @@
 struct tc_tensor {
     atomic_size_t references;
     tc_dtype dtype;
-    bool read_only; /* imported memory that must not be written */
-    tc_shape shape; /* every dimension known, without names */
+    atomic_bool read_only; /* imported memory, or the elements of a constant */
+    tc_shape shape;        /* every dimension known, without names */
     int64_t size;
     size_t bytes;
     void *data; /* never NULL */
@@ -53,6 +53,9 @@ TC_MUST_USE tc_status tc_tensor_measure(tc_dtype dtype, const tc_shape *shape, i
  * write.
  */
 bool tc_tensor_is_unique(const tc_tensor *tensor);
+
+/** From now on nobody writes the elements: a graph relies on them. Thread-safe. */
+void tc_tensor_freeze(tc_tensor *tensor);
 
 /** True when the storage must not be written. */
 bool tc_tensor_is_read_only(const tc_tensor *tensor);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/shape.h"
+#include "core/tensor.h"
 #include "graph/internal.h"
 
 const char *tc_attr_type_name(tc_attr_type type)
@@ -72,6 +73,7 @@ bool tc_attr_copy(tc_graph *graph, tc_attr *attr)
         if (!tc_vector_push(&graph->tensors, attr->tensor))
             return false;
         tc_tensor_retain(attr->tensor);
+        tc_tensor_freeze(attr->tensor);
         return true;
     default: return true;
     }

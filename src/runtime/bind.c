@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "core/shape.h"
 #include "core/tensor.h"
 #include "runtime/session.h"
 
@@ -126,6 +127,23 @@ void tc_bound_plan_free(tc_session *session, tc_bound_plan *bound)
     tc_free(bound);
 }
 
+/* Every feed, also one that nothing needs, has the shape that was declared. Names are the planner's
+ * to compare. */
+static tc_status check_feed_shapes(const tc_session *session, const tc_entry *entry,
+                                   const tc_shape *shapes)
+{
+    for (int32_t i = 0; i < entry->n_feeds; i++) {
+        const tc_shape *declared = &entry->feed_infos[i].shape;
+        if (tc_shape_compatible(declared, &shapes[i]))
+            continue;
+        char wants[TC_SHAPE_TEXT_SIZE], has[TC_SHAPE_TEXT_SIZE];
+        return tc_fail(TC_INVALID_ARGUMENT, "feed '%s' has shape %s, but the tensor is %s",
+                       tc_graph_node_at(session->graph, entry->feeds[i].node)->name,
+                       tc_shape_text(declared, wants), tc_shape_text(&shapes[i], has));
+    }
+    return TC_OK;
+}
+
 static tc_status bind_plan(tc_session *session, const tc_entry *entry, const tc_shape *shapes,
                            tc_bound_plan **out)
 {
@@ -137,6 +155,8 @@ static tc_status bind_plan(tc_session *session, const tc_entry *entry, const tc_
         bound->shapes ? TC_OK : tc_fail_memory((size_t)entry->n_feeds * sizeof *shapes, "a plan");
     if (status == TC_OK && entry->n_feeds > 0)
         memcpy(bound->shapes, shapes, (size_t)entry->n_feeds * sizeof *shapes);
+    if (status == TC_OK)
+        status = check_feed_shapes(session, entry, shapes);
     if (status == TC_OK)
         status = tc_plan_create(entry->program, shapes, &session->runtime->target,
                                 session->memory_budget, &bound->plan);
@@ -253,14 +273,13 @@ static tc_status enter(tc_session *session, tc_entry *entry, const feed_shapes *
     tc_frame *frame = NULL;
     if (bound) {
         bound->users++;
-        frame = bound->frames;
-        if (frame)
+        if (out_frame && (frame = bound->frames))
             bound->frames = frame->next;
     }
     pthread_mutex_unlock(&entry->lock);
     if (!bound)
         TC_TRY(add_plan(session, entry, feeds, &bound));
-    if (!frame) {
+    if (out_frame && !frame) {
         tc_status status = create_frame(bound, &frame);
         if (status != TC_OK) {
             tc_plan_leave(session, entry, bound, NULL);
@@ -268,7 +287,8 @@ static tc_status enter(tc_session *session, tc_entry *entry, const feed_shapes *
         }
     }
     *out = bound;
-    *out_frame = frame;
+    if (out_frame)
+        *out_frame = frame;
     return TC_OK;
 }
 

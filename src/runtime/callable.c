@@ -76,7 +76,7 @@ static int32_t count_kernels(const tc_plan *plan, int32_t begin)
 
 /* Enters the plan for `feed_shapes`, which must be known. */
 static tc_status enter_plan(tc_callable *callable, const tc_shape *feed_shapes,
-                            tc_bound_plan **bound, tc_frame **frame)
+                            tc_bound_plan **bound)
 {
     if (!callable || (callable->entry->n_feeds > 0 && !feed_shapes))
         return tc_fail(TC_INVALID_ARGUMENT, "plan: callable or feed_shapes is NULL");
@@ -87,14 +87,13 @@ static tc_status enter_plan(tc_callable *callable, const tc_shape *feed_shapes,
                            tc_shape_text(&feed_shapes[i], text), i);
         }
     }
-    return tc_plan_enter(callable->session, callable->entry, feed_shapes, bound, frame);
+    return tc_plan_enter(callable->session, callable->entry, feed_shapes, bound, NULL);
 }
 
 tc_status tc_callable_plan(tc_callable *callable, const tc_shape *feed_shapes, tc_plan_info *info)
 {
     tc_bound_plan *bound;
-    tc_frame *frame;
-    TC_TRY(enter_plan(callable, feed_shapes, &bound, &frame));
+    TC_TRY(enter_plan(callable, feed_shapes, &bound));
     const tc_plan *plan = bound->plan;
     if (info)
         *info = (tc_plan_info){
@@ -105,7 +104,7 @@ tc_status tc_callable_plan(tc_callable *callable, const tc_shape *feed_shapes, t
             .kernels = count_kernels(plan, 0),
             .commits = plan->program->writes ? count_kernels(plan, plan->n_compute) : 0,
         };
-    tc_plan_leave(callable->session, callable->entry, bound, frame);
+    tc_plan_leave(callable->session, callable->entry, bound, NULL);
     return TC_OK;
 }
 
@@ -114,9 +113,8 @@ tc_status tc_callable_plan_print(tc_callable *callable, const tc_shape *feed_sha
     if (!file)
         return tc_fail(TC_INVALID_ARGUMENT, "plan: file is NULL");
     tc_bound_plan *bound;
-    tc_frame *frame;
-    TC_TRY(enter_plan(callable, feed_shapes, &bound, &frame));
+    TC_TRY(enter_plan(callable, feed_shapes, &bound));
     tc_status status = tc_plan_print(bound->plan, file);
-    tc_plan_leave(callable->session, callable->entry, bound, frame);
+    tc_plan_leave(callable->session, callable->entry, bound, NULL);
     return status;
 }

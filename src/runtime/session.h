@@ -115,7 +115,7 @@ void tc_entry_free(tc_session *session, tc_entry *entry);
 /* bind.c */
 
 /** The plan of `entry` for these feed shapes, made now when there is none, and a frame. Give both
- * back by tc_plan_leave. */
+ * back by tc_plan_leave; `frame` NULL takes none. */
 tc_status tc_plan_enter(tc_session *session, tc_entry *entry, const tc_shape *shapes,
                         tc_bound_plan **bound, tc_frame **frame);
 /** As above with the shapes of tensors, which are not NULL. */

@@ -87,6 +87,14 @@ static void test_session_refuses_feeds(void **state)
     assert_error_contains("[12]");
     tc_tensor_release(bad);
 
+    /* A feed that nothing needs is checked too. */
+    assert_ok(tc_tensor_create(TC_I64, TC_SHAPE(2, 2), &bad));
+    assert_status(tc_session_run(s, TC_FEEDS({m->x, m->features}, {m->y, bad}),
+                                 TC_FETCHES(m->logits), TC_NO_TARGETS, &out, NULL),
+                  TC_INVALID_ARGUMENT);
+    assert_error_contains("feed 'y' has shape [batch], but the tensor is [2, 2]");
+    tc_tensor_release(bad);
+
     /* One name, two sizes. */
     assert_ok(tc_tensor_create(TC_F32, TC_SHAPE(MODEL_BATCH + 1, 4), &bad));
     assert_status(tc_session_run(s, TC_FEEDS({m->x, bad}, {m->y, m->labels}), TC_FETCHES(m->loss),
@@ -146,6 +154,19 @@ static void test_session_refuses_outputs(void **state)
                   TC_INVALID_ARGUMENT);
     assert_error_contains("but the given tensor is f32 [6, 3]");
     tc_tensor_release(out);
+
+    /* The elements of a constant stay as they are. */
+    tc_tensor *fixed;
+    assert_ok(tc_tensor_create_copy(TC_F32, TC_SHAPE(MODEL_BATCH, 2), (float[MODEL_BATCH * 2]){1},
+                                    &fixed));
+    assert_true(tc_value_ok(tc_constant(m->graph, fixed)));
+    out = fixed;
+    assert_status(tc_session_run(f->session, TC_FEEDS({m->x, m->features}), TC_FETCHES(m->logits),
+                                 TC_NO_TARGETS, &out, NULL),
+                  TC_INVALID_ARGUMENT);
+    assert_error_contains("read-only");
+    assert_status(tc_tensor_set(fixed, 0, 5), TC_INVALID_ARGUMENT);
+    tc_tensor_release(fixed);
 
     /* An output in the memory of a feed would be overwritten while it is read. */
     tc_value copy = tc_identity(m->x);
