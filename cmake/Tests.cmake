@@ -2,7 +2,7 @@
 # test_<folder>_<unit> with the label <folder>; `ctest -L <folder>` runs one folder.
 
 pkg_check_modules(CMOCKA REQUIRED cmocka)
-set(TENSORC_TEST_TIMEOUT 120 CACHE STRING "Seconds after which a test has failed")
+set(TENSORC_TEST_TIMEOUT 300 CACHE STRING "Seconds after which a test has failed")
 set(tests_dir ${PROJECT_SOURCE_DIR}/tests)
 
 # CMocka gives every test a state that few of them use.

@@ -84,6 +84,9 @@ TC_API tc_value tc_graph_fail(tc_graph *graph, tc_location at, tc_status status,
  * "_2", ... The scope "/" leaves all others until it is popped: nodes built inside have no prefix.
  */
 TC_API void tc_scope_push(tc_graph *graph, const char *name);
+/** As tc_scope_push, for a scope that this function has not opened before: "name", then "name_1",
+ * "name_2", ... */
+TC_API void tc_scope_push_new(tc_graph *graph, const char *name);
 TC_API void tc_scope_pop(tc_graph *graph);
 /** Nodes built until the matching pop run after `values` (in every run that needs them). */
 TC_API void tc_control_push(tc_graph *graph, const tc_value *values, size_t count);

@@ -49,7 +49,7 @@ TC_API tc_value tc_initialize_at(tc_location at, tc_graph *graph, tc_initializer
 
 typedef struct tc_dense_options {
     size_t struct_size;
-    const char *name; /**< scope of the layer; default "dense" */
+    const char *name; /**< scope of the layer; default "dense", then "dense_1", ... */
     tc_activation activation;
     bool no_bias;
     tc_initializer initializer; /**< of the weights; the bias begins with zeros */
@@ -65,7 +65,7 @@ TC_API tc_value tc_dense_at(tc_location at, tc_value x, int64_t units,
 
 typedef struct tc_conv2d_layer_options {
     size_t struct_size;
-    const char *name;    /**< scope of the layer; default "conv2d" */
+    const char *name;    /**< scope of the layer; default "conv2d", then "conv2d_1", ... */
     int64_t stride[2];   /**< {height, width}; default 1 */
     int64_t dilation[2]; /**< default 1 */
     tc_padding padding;  /**< default TC_PADDING_VALID */
@@ -85,7 +85,7 @@ TC_API tc_value tc_conv2d_layer_at(tc_location at, tc_value x, int64_t filters, 
 
 typedef struct tc_batch_norm_layer_options {
     size_t struct_size;
-    const char *name;           /**< scope of the layer; default "batch_norm" */
+    const char *name; /**< scope of the layer; default "batch_norm", then "batch_norm_1", ... */
     tc_optional_float epsilon;  /**< default 1e-5 */
     tc_optional_float momentum; /**< weight of the old running statistics; default 0.9 */
     tc_activation activation;

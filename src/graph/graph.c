@@ -210,6 +210,20 @@ const char *tc_name_problem(const char *name)
 
 /* Scopes. The vector holds whole prefixes, "outer/inner/". */
 
+/* "outer/name/", or "outer/name_suffix/" where `suffix` is not 0; NULL: memory. */
+static const char *make_prefix(tc_graph *graph, const char *name, uint64_t suffix)
+{
+    const char *outer = graph->scopes.count ? graph->scopes.data[graph->scopes.count - 1] : "";
+    char tail[24] = "/";
+    if (suffix > 0)
+        snprintf(tail, sizeof tail, "_%llu/", (unsigned long long)suffix);
+    size_t size = strlen(outer) + strlen(name) + strlen(tail) + 1;
+    char *prefix = tc_arena_alloc(&graph->arena, size);
+    if (prefix)
+        snprintf(prefix, size, "%s%s%s", outer, name, tail);
+    return prefix;
+}
+
 void tc_scope_push(tc_graph *graph, const char *name)
 {
     if (!graph || tc_graph_failed(graph))
@@ -226,16 +240,30 @@ void tc_scope_push(tc_graph *graph, const char *name)
             tc_graph_fail_memory(graph, (tc_location){0});
         return;
     }
-    const char *outer = graph->scopes.count ? graph->scopes.data[graph->scopes.count - 1] : "";
-    size_t outer_length = strlen(outer), length = strlen(name);
-    char *prefix = tc_arena_alloc(&graph->arena, outer_length + length + 2);
-    if (!prefix || !tc_vector_push(&graph->scopes, prefix)) {
+    const char *prefix = make_prefix(graph, name, 0);
+    if (!prefix || !tc_vector_push(&graph->scopes, prefix))
         tc_graph_fail_memory(graph, (tc_location){0});
+}
+
+void tc_scope_push_new(tc_graph *graph, const char *name)
+{
+    if (!graph || tc_graph_failed(graph))
+        return;
+    const char *problem = name ? tc_name_problem(name) : "is NULL";
+    if (problem) {
+        tc_graph_fail(graph, (tc_location){0}, TC_INVALID_ARGUMENT,
+                      "tc_scope_push_new: the name '%s' %s", name ? name : "", problem);
         return;
     }
-    memcpy(prefix, outer, outer_length);
-    memcpy(prefix + outer_length, name, length);
-    prefix[outer_length + length] = '/';
+    /* Prefixes end in a slash, which no path of a node does: one map serves both. */
+    const char *prefix = make_prefix(graph, name, 0);
+    const uint64_t *next = prefix ? tc_map_find_string(&graph->counts, prefix) : NULL;
+    uint64_t suffix = next ? *next : 0;
+    bool done = prefix && tc_map_put_string(&graph->counts, prefix, suffix + 1);
+    if (done && suffix > 0)
+        prefix = make_prefix(graph, name, suffix);
+    if (!done || !prefix || !tc_vector_push(&graph->scopes, prefix))
+        tc_graph_fail_memory(graph, (tc_location){0});
 }
 
 /* On a failed graph pushes did nothing, so that pops must not complain. */

@@ -81,7 +81,7 @@ tc_value tc_dense_at(tc_location at, tc_value x, int64_t units, const tc_dense_o
     tc_shape x_shape = tc_value_shape(x);
     int64_t sizes[2] = {inputs, units};
 
-    tc_scope_push(x.graph, tc_name_or(o.name, "dense"));
+    tc_scope_open(x.graph, o.name, "dense");
     tc_value w = weights(at, x, "weights", o.initializer, tc_shape_of(2, sizes), inputs, units);
     /* A vector is a batch of one for the product. */
     tc_value row = x_shape.rank > 1
@@ -129,7 +129,7 @@ tc_value tc_conv2d_layer_at(tc_location at, tc_value x, int64_t filters, int64_t
                               .padding = o.padding,
                               .groups = groups};
 
-    tc_scope_push(x.graph, tc_name_or(o.name, "conv2d"));
+    tc_scope_open(x.graph, o.name, "conv2d");
     tc_value w = weights(at, x, "weights", o.initializer, tc_shape_of(4, sizes), fan_in, fan_out);
     tc_value y = tc_conv2d_at(TC_WITHIN(at), x, w, &conv);
     if (!o.no_bias)
@@ -170,7 +170,7 @@ tc_value tc_batch_norm_layer_at(tc_location at, tc_value x,
     tc_batch_norm_options norm = {
         .struct_size = sizeof norm, .epsilon = o.epsilon, .momentum = o.momentum};
 
-    tc_scope_push(x.graph, tc_name_or(o.name, "batch_norm"));
+    tc_scope_open(x.graph, o.name, "batch_norm");
     tc_value scale = per_channel(at, x, "scale", channels, 1, true);
     tc_value offset = per_channel(at, x, "offset", channels, 0, true);
     tc_value mean = per_channel(at, x, "running_mean", channels, 0, false);

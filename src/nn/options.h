@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include <tensorc/graph.h>
+
 /** Declares `local`: what the caller's struct holds, zeros for the rest and for a NULL `options`.
  */
 #define TC_OPTIONS(type, local, options) \
@@ -22,6 +24,15 @@ static inline void tc_options_read(void *to, size_t size, const void *from, size
 static inline const char *tc_name_or(const char *name, const char *usual)
 {
     return name ? name : usual;
+}
+
+/** Opens the scope a caller chose, or a new one of the usual name. */
+static inline void tc_scope_open(tc_graph *graph, const char *name, const char *usual)
+{
+    if (name)
+        tc_scope_push(graph, name);
+    else
+        tc_scope_push_new(graph, usual);
 }
 
 #endif

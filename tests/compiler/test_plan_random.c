@@ -97,7 +97,7 @@ static void generate(generator *g, test_request *r)
     request_feed(r, y);
     g->n_variables = 1 + (int)pick(g, 5);
     for (int i = 0; i < g->n_variables; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "v%d", i);
         g->variables[i] = tc_variable(g->graph, name, tc_fill(g->graph, TC_F32, TC_SHAPE(8), i));
         g->values[g->n_values++] = g->variables[i];

@@ -240,7 +240,7 @@ static tc_value dense0(tc_graph *g, tc_value x)
 
 static tc_value dense_twice(tc_graph *g, tc_value x)
 {
-    return tc_add(tc_dense(x, 3), tc_dense(x, 3));
+    return tc_add(tc_dense(x, 3, .name = "dense"), tc_dense(x, 3, .name = "dense"));
 }
 
 static tc_value dense_of_nothing(tc_graph *g, tc_value x)
@@ -333,6 +333,25 @@ static void test_layers_mistakes(void **state)
 }
 
 /* Mistakes whose sentence is the graph's own. */
+static void test_layers_without_names_are_numbered(void **state)
+{
+    (void)state;
+    tc_graph *g = tc_graph_create();
+    tc_value x = tc_placeholder(g, "x", TC_F32, TC_SHAPE(2, 3));
+    x = tc_dense(tc_dense(tc_dense(x, 4), 4), 4);
+    assert_ok(tc_graph_status(g));
+    assert_true(tc_value_ok(tc_graph_find(g, "dense/weights")));
+    assert_true(tc_value_ok(tc_graph_find(g, "dense_1/weights")));
+    assert_true(tc_value_ok(tc_graph_find(g, "dense_2/bias")));
+    tc_scope_push(g, "tower");
+    tc_dense(x, 4);
+    tc_scope_pop(g);
+    assert_true(tc_value_ok(tc_graph_find(g, "tower/dense/weights")));
+    tc_scope_push_new(g, "not good");
+    assert_status(tc_graph_status(g), TC_INVALID_ARGUMENT);
+    tc_graph_release(g);
+}
+
 static void test_layers_names_that_do_not_work(void **state)
 {
     tc_graph *g = tc_graph_create();
@@ -374,6 +393,7 @@ int main(void)
         cmocka_unit_test(test_layers_seed_and_name_make_the_weights),
         cmocka_unit_test(test_layers_keep_the_place_of_the_caller),
         cmocka_unit_test(test_layers_mistakes),
+        cmocka_unit_test(test_layers_without_names_are_numbered),
         cmocka_unit_test(test_layers_names_that_do_not_work),
         cmocka_unit_test(test_layers_without_a_graph),
     };
