@@ -5,9 +5,8 @@ pkg_check_modules(CMOCKA REQUIRED cmocka)
 set(TENSORC_TEST_TIMEOUT 300 CACHE STRING "Seconds after which a test has failed")
 set(tests_dir ${PROJECT_SOURCE_DIR}/tests)
 
-# CMocka gives every test a state that few of them use.
 add_library(tc_test_flags INTERFACE)
-# CMocka passes every test a state; names made by snprintf may be cut.
+# CMocka gives every test a state that few of them use, and texts made by snprintf may be cut.
 target_compile_options(tc_test_flags INTERFACE -Wno-unused-parameter
     $<$<C_COMPILER_ID:GNU>:-Wno-format-truncation>)
 
