@@ -79,6 +79,10 @@ static inline void inside(const tc_window_axis *axis, int64_t k, int64_t begin, 
                           int64_t *from, int64_t *to)
 {
     int64_t first = k * axis->dilation - axis->before; /* of output 0 */
+    *from = begin;
+    *to = end;
+    if (first + begin * axis->stride >= 0 && first + (end - 1) * axis->stride < axis->in)
+        return; /* the usual case, without divisions */
     *from = first < 0 ? (-first + axis->stride - 1) / axis->stride : 0;
     *to = first < axis->in ? (axis->in - first + axis->stride - 1) / axis->stride : 0;
     *from = *from > begin ? *from : begin;
@@ -94,93 +98,145 @@ static int64_t counted(const tc_window_axis *axis, int64_t o, bool include_pad)
     return (end < most ? end : most) - (begin > least ? begin : least);
 }
 
-#define SAME(x)       (x)
-#define NOT_NUMBER(x) ((x) != (x))
-#define NEVER(x)      0
+#define SAME(x) (x)
 
-/* T: element, C: what is computed in, UP and DOWN: conversions, NAN_OF: whether a C is NaN. */
-#define MAX_POOL(tag, T, C, UP, DOWN, NAN_OF)                                                    \
-    static inline __attribute__((always_inline)) void max_row_##tag(                             \
-        const T *restrict row, int32_t at, int64_t stride, int64_t from, int64_t to,             \
-        C *restrict best, int32_t *restrict place)                                               \
-    {                                                                                            \
-        for (int64_t o = from; o < to; o++) {                                                    \
-            C v = UP(row[o * stride]), b = best[o];                                              \
-            int32_t was = place[o];                                                              \
-            int take = (v > b) | (was < 0) | (NAN_OF(v) & !NAN_OF(b));                           \
-            best[o] = take ? v : b;                                                              \
-            place[o] = take ? at + (int32_t)(o * stride) : was;                                  \
-        }                                                                                        \
-    }                                                                                            \
-    static void max_block_##tag(const pool_params *p, const T *plane, int64_t oy, int64_t begin, \
-                                int64_t count, C *restrict best, int32_t *restrict place)        \
-    {                                                                                            \
-        const tc_window_axis *h = &p->window.axis[0], *w = &p->window.axis[1];                   \
-        for (int64_t i = 0; i < count; i++) {                                                    \
-            best[i] = 0;                                                                         \
-            place[i] = -1;                                                                       \
-        }                                                                                        \
-        for (int64_t ky = 0; ky < h->kernel; ky++) {                                             \
-            int64_t y = oy * h->stride + ky * h->dilation - h->before;                           \
-            if (y < 0 || y >= h->in)                                                             \
-                continue;                                                                        \
-            for (int64_t kx = 0; kx < w->kernel; kx++) {                                         \
-                int64_t from, to, x0 = kx * w->dilation - w->before, stride = w->stride;         \
-                inside(w, kx, begin, begin + count, &from, &to);                                 \
-                const T *row = plane + y * w->in + x0;                                           \
-                int32_t at = (int32_t)(y * w->in + x0);                                          \
-                /* Vectors are made of strides known beforehand only. */                         \
-                if (stride == 1)                                                                 \
-                    max_row_##tag(row, at, 1, from, to, best - begin, place - begin);            \
-                else if (stride == 2)                                                            \
-                    max_row_##tag(row, at, 2, from, to, best - begin, place - begin);            \
-                else                                                                             \
-                    max_row_##tag(row, at, stride, from, to, best - begin, place - begin);       \
-            }                                                                                    \
-        }                                                                                        \
-    }                                                                                            \
-    static void max_planes_##tag(void *argument, int64_t first, int64_t last, int worker)        \
-    {                                                                                            \
-        (void)worker;                                                                            \
-        const work *w = argument;                                                                \
-        const tc_window_axis *axis = w->p->window.axis;                                          \
-        int64_t area = axis[0].in * axis[1].in;                                                  \
-        for (int64_t r = first * axis[0].out; r < last * axis[0].out; r++) {                     \
-            const T *plane = (const T *)w->in + r / axis[0].out * area;                          \
-            for (int64_t o = 0; o < axis[1].out; o += BLOCK) {                                   \
-                C best[BLOCK];                                                                   \
-                int32_t place[BLOCK];                                                            \
-                int64_t count = axis[1].out - o < BLOCK ? axis[1].out - o : BLOCK;               \
-                max_block_##tag(w->p, plane, r % axis[0].out, o, count, best, place);            \
-                T *y = (T *)w->out + r * axis[1].out + o;                                        \
-                for (int64_t i = 0; i < count; i++)                                              \
-                    y[i] = DOWN(best[i]);                                                        \
-                if (w->argmax)                                                                   \
-                    memcpy(w->argmax + r * axis[1].out + o, place,                               \
-                           (size_t)count * sizeof(int32_t));                                     \
-            }                                                                                    \
-        }                                                                                        \
-    }                                                                                            \
-    static tc_status run_max_##tag(const void *params, const void *const *inputs,                \
-                                   void *const *outputs, const tc_kernel_context *context)       \
-    {                                                                                            \
-        work w = {.p = params, .in = inputs[0], .out = outputs[0], .argmax = outputs[1]};        \
-        tc_parallel_for(context->pool, w.p->planes, grain_of(w.p), max_planes_##tag, &w);        \
-        return TC_OK;                                                                            \
+/* Every second element of two vectors of as many lanes. */
+#define EVEN_2(a, b) __builtin_shufflevector(a, b, 0, 2)
+#define EVEN_4(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6)
+#define EVEN_8(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14)
+#define EVEN_16(a, b) \
+    __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30)
+
+static const uint32_t lane_numbers[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+/*
+ * T: element, C: what is computed in, UP and DOWN: conversions, L: lanes. Up to L outputs of a row
+ * are computed in a vector. Where the row has fewer, the lanes left over take nothing; what they
+ * read lies behind the row, but within the `all` elements of the input.
+ */
+#define MAX_POOL(tag, T, C, UP, DOWN, L)                                                           \
+    typedef T element_##tag __attribute__((vector_size(L * sizeof(T))));                           \
+    typedef C value_##tag __attribute__((vector_size(L * sizeof(C))));                             \
+    typedef uint32_t lane_##tag __attribute__((vector_size(L * sizeof(uint32_t))));                \
+    typedef int32_t place_##tag __attribute__((vector_size(L * sizeof(int32_t))));                 \
+    typedef __typeof__((value_##tag){0} < (value_##tag){0}) mask_##tag;                            \
+    static inline void max_lanes_##tag(const pool_params *p, const T *image, int64_t all,          \
+                                       int64_t plane, int64_t oy, int64_t begin, int64_t end,      \
+                                       C *values, int32_t *places)                                 \
+    {                                                                                              \
+        const tc_window_axis *h = &p->window.axis[0], *w = &p->window.axis[1];                     \
+        value_##tag best = {0};                                                                    \
+        place_##tag place = ~(place_##tag){0};                                                     \
+        lane_##tag lane;                                                                           \
+        memcpy(&lane, lane_numbers, sizeof lane);                                                  \
+        for (int64_t ky = 0; ky < h->kernel; ky++) {                                               \
+            int64_t y = oy * h->stride + ky * h->dilation - h->before;                             \
+            if (y < 0 || y >= h->in)                                                               \
+                continue;                                                                          \
+            for (int64_t kx = 0; kx < w->kernel; kx++) {                                           \
+                int64_t from, to, stride = w->stride;                                              \
+                inside(w, kx, begin, end, &from, &to);                                             \
+                int64_t at = y * w->in + kx * w->dilation - w->before + begin * stride;            \
+                int64_t left = plane + at >= 0 ? all - plane - at : 0;                             \
+                const T *row = image + plane + at;                                                 \
+                element_##tag v, next;                                                             \
+                if (stride == 1 && left >= L) {                                                    \
+                    memcpy(&v, row, sizeof v);                                                     \
+                } else if (stride == 2 && left >= 2 * L) {                                         \
+                    memcpy(&v, row, sizeof v);                                                     \
+                    memcpy(&next, row + L, sizeof next);                                           \
+                    v = TC_PASTE(EVEN_, L)(v, next);                                               \
+                } else {                                                                           \
+                    T each[L] = {0};                                                               \
+                    for (int64_t o = from; o < to; o++)                                            \
+                        each[o - begin] = row[(o - begin) * stride];                               \
+                    memcpy(&v, each, sizeof v);                                                    \
+                }                                                                                  \
+                value_##tag x = {0};                                                               \
+                if (sizeof(T) == sizeof(C))                                                        \
+                    memcpy(&x, &v, sizeof v);                                                      \
+                else                                                                               \
+                    for (int i = 0; i < L; i++)                                                    \
+                        x[i] = UP(v[i]);                                                           \
+                /* Greater, or the first NaN, or the first of all. */                              \
+                place_##tag take =                                                                 \
+                    __builtin_convertvector(~(x <= best) & (best == best), place_##tag) |          \
+                    (place < 0);                                                                   \
+                take &= ((place_##tag)lane >= (int32_t)(from - begin)) &                           \
+                        ((place_##tag)lane < (int32_t)(to - begin));                               \
+                mask_##tag select = __builtin_convertvector(take, mask_##tag);                     \
+                lane_##tag here = lane * (uint32_t)stride + (uint32_t)at;                          \
+                best = (value_##tag)((select & (mask_##tag)x) | (~select & (mask_##tag)best));     \
+                place = (take & (place_##tag)here) | (~take & place);                              \
+            }                                                                                      \
+        }                                                                                          \
+        memcpy(values, &best, sizeof best);                                                        \
+        memcpy(places, &place, sizeof place);                                                      \
+    }                                                                                              \
+    /* Rows go into a block, vectors over the unused lanes of the one before, and from there to    \
+     * the outputs. */                                                                             \
+    static void max_planes_##tag(void *argument, int64_t first, int64_t last, int worker)          \
+    {                                                                                              \
+        (void)worker;                                                                              \
+        const work *k = argument;                                                                  \
+        const tc_window_axis *h = &k->p->window.axis[0], *w = &k->p->window.axis[1];               \
+        int64_t area = h->in * w->in, all = k->p->planes * area, plane = first * area;             \
+        int64_t size = h->out * w->out;                                                            \
+        C best[BLOCK + L];                                                                         \
+        int32_t place[BLOCK + L];                                                                  \
+        for (int64_t oy = 0, o = 0, done = first * size, held; done < last * size; done += held) { \
+            for (held = 0; held < BLOCK && done + held < last * size;) {                           \
+                int64_t end = o + L < w->out ? o + L : w->out;                                     \
+                max_lanes_##tag(k->p, k->in, all, plane, oy, o, end, best + held, place + held);   \
+                held += end - o;                                                                   \
+                o = end < w->out ? end : 0;                                                        \
+                oy += o == 0;                                                                      \
+                if (oy == h->out) {                                                                \
+                    oy = 0;                                                                        \
+                    plane += area;                                                                 \
+                }                                                                                  \
+            }                                                                                      \
+            T *y = (T *)k->out + done;                                                             \
+            if (sizeof(T) == sizeof(C))                                                            \
+                memcpy(y, best, (size_t)held * sizeof(T));                                         \
+            for (int64_t i = 0; sizeof(T) != sizeof(C) && i < held; i++)                           \
+                y[i] = DOWN(best[i]);                                                              \
+            if (k->argmax)                                                                         \
+                memcpy(k->argmax + done, place, (size_t)held * sizeof(int32_t));                   \
+        }                                                                                          \
+    }                                                                                              \
+    static tc_status run_max_##tag(const void *params, const void *const *inputs,                  \
+                                   void *const *outputs, const tc_kernel_context *context)         \
+    {                                                                                              \
+        work w = {.p = params, .in = inputs[0], .out = outputs[0], .argmax = outputs[1]};          \
+        tc_parallel_for(context->pool, w.p->planes, grain_of(w.p), max_planes_##tag, &w);          \
+        return TC_OK;                                                                              \
     }
 
-MAX_POOL(f32, float, float, SAME, SAME, NOT_NUMBER)
-MAX_POOL(f64, double, double, SAME, SAME, NOT_NUMBER)
-MAX_POOL(f16, uint16_t, float, tc_f16_to_f32, tc_f32_to_f16, NOT_NUMBER)
-MAX_POOL(bf16, uint16_t, float, tc_bf16_to_f32, tc_f32_to_bf16, NOT_NUMBER)
-MAX_POOL(i8, int8_t, int8_t, SAME, SAME, NEVER)
-MAX_POOL(i16, int16_t, int16_t, SAME, SAME, NEVER)
-MAX_POOL(i32, int32_t, int32_t, SAME, SAME, NEVER)
-MAX_POOL(i64, int64_t, int64_t, SAME, SAME, NEVER)
-MAX_POOL(u8, uint8_t, uint8_t, SAME, SAME, NEVER)
-MAX_POOL(u16, uint16_t, uint16_t, SAME, SAME, NEVER)
-MAX_POOL(u32, uint32_t, uint32_t, SAME, SAME, NEVER)
-MAX_POOL(u64, uint64_t, uint64_t, SAME, SAME, NEVER)
+/* Lanes of a vector of 4 and of 8 bytes; narrow types have those of 4. */
+#if TC_ISA_LEVEL == 2
+#define L4 16
+#define L8 8
+#elif TC_ISA_LEVEL == 1
+#define L4 8
+#define L8 4
+#else
+#define L4 4
+#define L8 2
+#endif
+
+MAX_POOL(f32, float, float, SAME, SAME, L4)
+MAX_POOL(f64, double, double, SAME, SAME, L8)
+MAX_POOL(f16, uint16_t, float, tc_f16_to_f32, tc_f32_to_f16, L4)
+MAX_POOL(bf16, uint16_t, float, tc_bf16_to_f32, tc_f32_to_bf16, L4)
+MAX_POOL(i8, int8_t, int8_t, SAME, SAME, L4)
+MAX_POOL(i16, int16_t, int16_t, SAME, SAME, L4)
+MAX_POOL(i32, int32_t, int32_t, SAME, SAME, L4)
+MAX_POOL(i64, int64_t, int64_t, SAME, SAME, L8)
+MAX_POOL(u8, uint8_t, uint8_t, SAME, SAME, L4)
+MAX_POOL(u16, uint16_t, uint16_t, SAME, SAME, L4)
+MAX_POOL(u32, uint32_t, uint32_t, SAME, SAME, L4)
+MAX_POOL(u64, uint64_t, uint64_t, SAME, SAME, L8)
 
 #define AVG_POOL(tag, T, C, UP, DOWN)                                                              \
     static void avg_planes_##tag(void *argument, int64_t first, int64_t last, int worker)          \
