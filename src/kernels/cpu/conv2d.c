@@ -134,7 +134,7 @@ static void fill_planes(void *context, int64_t begin, int64_t end, int worker)
                     memset(row + (size_t)right * size, 0, (size_t)(p->pitch - right) * size);
                 }
                 memset(to + (size_t)(bottom * p->pitch) * size, 0,
-                       (size_t)((p->rows - bottom) * p->pitch) * size);
+                       (size_t)(p->plane - bottom * p->pitch) * size);
                 to += (size_t)p->plane * size;
             }
     }

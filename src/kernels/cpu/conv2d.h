@@ -4,7 +4,7 @@
  * The image is copied once into padded planes, one per residue of the stride that a kernel element
  * can hit, so that along each row of a plane neighbouring outputs read neighbouring elements. Then
  * the input elements that kernel element (channel, ky, kx) meets are one contiguous run for all
- * outputs: output (y, x) is column y * pitch + x, where `pitch` is the width of a plane, and row p
+ * outputs: output (y, x) is column y * pitch + x, where `pitch` is the distance of rows, and row p
  * of the matrix is the plane at an offset that depends on p alone. Columns with x beyond the
  * output's width are computed and dropped.
  *
@@ -30,7 +30,7 @@ typedef struct tc_conv_planes {
     int64_t height, width; /* of a plane as it is given */
     int64_t stride[2];
     int64_t residues[2]; /* residues of the stride in use; planes per channel are their product */
-    int64_t rows, pitch, plane; /* of a padded plane: height, width, size */
+    int64_t rows, pitch, plane; /* of a padded plane: height, distance of rows, size */
     int64_t before[2]; /* padding at top and left; negative: elements that no output reads */
     bool copied;       /* false: the image itself is the only plane */
 } tc_conv_planes;

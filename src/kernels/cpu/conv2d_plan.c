@@ -97,6 +97,23 @@ static int64_t index_of(const int64_t *residues, int64_t residue)
     return i;
 }
 
+/*
+ * Rows of a plane, `columns` of which are outputs, share zeros: those at the end of one are those
+ * at the start of the next, and the last row is followed by as many. False when planes are too
+ * large.
+ */
+static bool share_padding(tc_conv_planes *p, int64_t columns)
+{
+    int64_t after = p->pitch - p->before[1] - p->width;
+    int64_t shared = min_i64(min_i64(p->before[1], after), p->pitch - columns);
+    shared = p->stride[1] == 1 ? max_i64(0, shared) : 0;
+    if (!tc_mul_i64(p->rows, p->pitch, &p->plane))
+        return false;
+    p->plane -= (p->rows - 1) * shared;
+    p->pitch -= shared;
+    return true;
+}
+
 /* Planes of the input of a convolution. False when they are too large. */
 static bool plan_input_planes(tc_conv *conv, const shapes *s)
 {
@@ -115,7 +132,7 @@ static bool plan_input_planes(tc_conv *conv, const shapes *s)
         copied = copied || axis->stride != 1 || axis->before != 0 || *sizes[i] != axis->in;
     }
     p->copied = copied;
-    return tc_mul_i64(p->rows, p->pitch, &p->plane);
+    return share_padding(p, s->window.axis[1].out);
 }
 
 /* Offsets of rows of the product: channel, then kernel element. */
@@ -403,7 +420,7 @@ tc_status tc_conv2d_grad_input_prepare(tc_prepare *prepare, tc_isa isa)
                 p->rows != p->height || p->pitch != p->width;
     if (none)
         *p = (tc_conv_planes){0};
-    if (!tc_mul_i64(p->rows, p->pitch, &p->plane))
+    if (!share_padding(p, ceil_div(axis[1].in, axis[1].stride)))
         return too_large();
     tc_conv *kept = keep(prepare, &conv, taps);
     if (!kept)
