@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "core/dtype.h"
+#include "kernels/cpu/copy.h"
 #include "kernels/cpu/kernel.h"
 
 /* Bytes of one parallel block. */
@@ -11,46 +12,16 @@
  * Copies
  */
 
-static tc_status prepare_copy(tc_prepare *prepare)
-{
-    int64_t *bytes = tc_prepare_params(prepare, sizeof *bytes);
-    if (!bytes)
-        return TC_RESOURCE_EXHAUSTED;
-    const tc_value_info *output = &prepare->outputs[0];
-    *bytes = tc_shape_size(&output->shape) * (int64_t)tc_dtype_size(output->dtype);
-    return TC_OK;
-}
-
-typedef struct copy_job {
-    const char *from;
-    char *to;
-} copy_job;
-
-static void copy_block(void *argument, int64_t begin, int64_t end, int worker)
-{
-    (void)worker;
-    const copy_job *job = argument;
-    memcpy(job->to + begin, job->from + begin, (size_t)(end - begin));
-}
-
-static tc_status copy(const tc_kernel_context *context, int64_t bytes, const void *from, void *to)
-{
-    copy_job job = {from, to};
-    if (from != to)
-        tc_parallel_for(context->pool, bytes, GRAIN, copy_block, &job);
-    return TC_OK;
-}
-
 static tc_status run_identity(const void *params, const void *const *inputs, void *const *outputs,
                               const tc_kernel_context *context)
 {
-    return copy(context, *(const int64_t *)params, inputs[0], outputs[0]);
+    return tc_copy_run(context, *(const int64_t *)params, inputs[0], outputs[0]);
 }
 
 static tc_status run_assign(const void *params, const void *const *inputs, void *const *outputs,
                             const tc_kernel_context *context)
 {
-    return copy(context, *(const int64_t *)params, inputs[1], outputs[0]);
+    return tc_copy_run(context, *(const int64_t *)params, inputs[1], outputs[0]);
 }
 
 static tc_status run_no_op(const void *params, const void *const *inputs, void *const *outputs,
@@ -161,9 +132,9 @@ static tc_status run_range(const void *params, const void *const *inputs, void *
 }
 
 static const tc_kernel kernels[] = {
-    TC_KERNEL(identity, any, .prepare = prepare_copy, .run = run_identity),
-    TC_KERNEL(stop_gradient, any, .prepare = prepare_copy, .run = run_identity),
-    TC_KERNEL(assign, any, .prepare = prepare_copy, .run = run_assign),
+    TC_KERNEL(identity, any, .prepare = tc_copy_prepare, .run = run_identity),
+    TC_KERNEL(stop_gradient, any, .prepare = tc_copy_prepare, .run = run_identity),
+    TC_KERNEL(assign, any, .prepare = tc_copy_prepare, .run = run_assign),
     TC_KERNEL(no_op, any, .run = run_no_op),
     TC_KERNEL(fill, any, .prepare = prepare_fill, .run = run_fill),
     TC_KERNEL(range, any, .prepare = prepare_range, .run = run_range),

@@ -2,41 +2,13 @@
  * shapes as values. */
 #include <string.h>
 
-#include "core/dtype.h"
+#include "kernels/cpu/copy.h"
 #include "kernels/cpu/kernel.h"
-
-/* Bytes of one parallel block. */
-#define GRAIN (256 * 1024)
-
-static tc_status prepare_view(tc_prepare *prepare)
-{
-    int64_t *bytes = tc_prepare_params(prepare, sizeof *bytes);
-    if (!bytes)
-        return TC_RESOURCE_EXHAUSTED;
-    const tc_value_info *y = &prepare->outputs[0];
-    *bytes = tc_shape_size(&y->shape) * (int64_t)tc_dtype_size(y->dtype);
-    return TC_OK;
-}
-
-typedef struct copy_job {
-    const char *from;
-    char *to;
-} copy_job;
-
-static void copy_block(void *argument, int64_t begin, int64_t end, int worker)
-{
-    (void)worker;
-    const copy_job *job = argument;
-    memcpy(job->to + begin, job->from + begin, (size_t)(end - begin));
-}
 
 static tc_status run_view(const void *params, const void *const *inputs, void *const *outputs,
                           const tc_kernel_context *context)
 {
-    copy_job job = {inputs[0], outputs[0]};
-    if (inputs[0] != outputs[0])
-        tc_parallel_for(context->pool, *(const int64_t *)params, GRAIN, copy_block, &job);
-    return TC_OK;
+    return tc_copy_run(context, *(const int64_t *)params, inputs[0], outputs[0]);
 }
 
 typedef struct sizes_params {
@@ -66,11 +38,11 @@ static tc_status run_shape_of(const void *params, const void *const *inputs, voi
 }
 
 static const tc_kernel kernels[] = {
-    TC_KERNEL(reshape, any, .prepare = prepare_view, .run = run_view),
-    TC_KERNEL(reshape_like, any, .prepare = prepare_view, .run = run_view),
-    TC_KERNEL(flatten, any, .prepare = prepare_view, .run = run_view),
-    TC_KERNEL(squeeze, any, .prepare = prepare_view, .run = run_view),
-    TC_KERNEL(unsqueeze, any, .prepare = prepare_view, .run = run_view),
+    TC_KERNEL(reshape, any, .prepare = tc_copy_prepare, .run = run_view),
+    TC_KERNEL(reshape_like, any, .prepare = tc_copy_prepare, .run = run_view),
+    TC_KERNEL(flatten, any, .prepare = tc_copy_prepare, .run = run_view),
+    TC_KERNEL(squeeze, any, .prepare = tc_copy_prepare, .run = run_view),
+    TC_KERNEL(unsqueeze, any, .prepare = tc_copy_prepare, .run = run_view),
     TC_KERNEL(shape_of, any, .prepare = prepare_shape_of, .run = run_shape_of),
 };
 
