@@ -16,7 +16,13 @@ static const char *const attr_type_names[] = {"none",   "int",     "float",  "bo
 
 static const char *gradient_state(const tc_op *op)
 {
-    return !op->grad ? "missing" : op->grad == TC_GRAD_NONE ? "none" : "yes";
+    if (op->grad)
+        return op->grad == TC_GRAD_NONE ? "none" : "yes";
+    /* Calls are differentiated through the body of what they call. */
+    for (int i = 0; i < op->n_attrs; i++)
+        if (op->attrs[i].type == TC_ATTR_FUNCTION)
+            return "of its function";
+    return "missing";
 }
 
 /* Dtypes of the kernels of `op` on `device`; the bits of its 'T' ports for a kernel of every dtype.
