@@ -148,8 +148,8 @@ typedef struct tc_run_options {
  * must fit. On failure new outputs stay NULL and given ones are undefined. `outputs` may be NULL
  * when there is no fetch; `options` may be NULL. Errors: INVALID_ARGUMENT (feeds, fetches),
  * FAILED_PRECONDITION, CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, whatever a kernel reports.
- * Thread-safe. With given outputs and shapes seen before it does not allocate. The session keeps one
- * program for each combination of feeds, fetches, targets and mode as long as it lives.
+ * Thread-safe. With given outputs and shapes seen before it does not allocate. The session keeps
+ * one program for each combination of feeds, fetches, targets and mode as long as it lives.
  */
 TC_MUST_USE TC_API tc_status tc_session_run(tc_session *session, const tc_feed *feeds,
                                             size_t n_feeds, const tc_value *fetches,
