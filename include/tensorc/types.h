@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <tensorc/status.h>
 
@@ -162,6 +163,24 @@ typedef enum tc_mode {
     TC_MODE_TRAINING = 1,
     TC_MODE_INFERENCE = 2
 } tc_mode;
+
+/**
+ * Reads an options struct that begins with its size: the `from_size` bytes that the caller's struct
+ * has, and zeros for the fields it lacks (a caller built against an older header), or for all where
+ * `from_size` is 0.
+ */
+static inline void tc_options_read(void *to, size_t size, const void *from, size_t from_size)
+{
+    memset(to, 0, size);
+    if (from_size > 0)
+        memcpy(to, from, from_size < size ? from_size : size);
+}
+
+/** Declares `local`, read from the possibly NULL `options`: `TC_OPTIONS(tc_gelu_options, o,
+ * options);` */
+#define TC_OPTIONS(type, local, options) \
+    type local;                          \
+    tc_options_read(&local, sizeof local, (options), (options) ? (options)->struct_size : 0)
 
 /** List of integers, borrowed for the call. */
 typedef struct tc_ints {

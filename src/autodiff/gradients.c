@@ -340,9 +340,7 @@ static void differentiate(tc_graph *graph, tc_location at, const tc_value *ys, s
 tc_status tc_gradients_at(tc_location at, const tc_value *ys, size_t y_count, const tc_value *xs,
                           size_t x_count, tc_value *gradients, const tc_gradients_options *options)
 {
-    tc_gradients_options o = {0};
-    if (options)
-        memcpy(&o, options, options->struct_size < sizeof o ? options->struct_size : sizeof o);
+    TC_OPTIONS(tc_gradients_options, o, options);
     if ((y_count && !ys) || (x_count && (!xs || !gradients)))
         return tc_fail(TC_INVALID_ARGUMENT, "gradients: the ys, the xs or the results are NULL");
     tc_graph *graph = y_count ? ys[0].graph : NULL;

@@ -241,9 +241,7 @@ tc_status tc_batches_create(const tc_column *columns, size_t count,
         *out = NULL;
     if (!columns || count == 0 || !out)
         return tc_data_fail(TC_INVALID_ARGUMENT, "batches: no columns, or out is NULL");
-    tc_batches_options o = {0};
-    if (options)
-        memcpy(&o, options, options->struct_size < sizeof o ? options->struct_size : sizeof o);
+    TC_OPTIONS(tc_batches_options, o, options);
     tc_batches *b = allocate(1, sizeof *b);
     if (!b)
         return tc_data_fail(TC_RESOURCE_EXHAUSTED, "batches: out of memory");

@@ -184,9 +184,7 @@ tc_value tc_call_in_stream(tc_location at, tc_graph *graph, const char *function
                            const tc_value *inputs, size_t count, const tc_call_options *options,
                            int64_t stream)
 {
-    tc_call_options o = {0};
-    if (options)
-        memcpy(&o, options, options->struct_size < sizeof o ? options->struct_size : sizeof o);
+    TC_OPTIONS(tc_call_options, o, options);
     for (size_t i = 0; !graph && inputs && i < count; i++)
         graph = inputs[i].graph;
     if (!graph) {

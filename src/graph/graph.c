@@ -12,9 +12,7 @@ tc_graph *tc_graph_create(void)
 
 tc_graph *tc_graph_create_with(const tc_graph_options *options)
 {
-    tc_graph_options o = {0};
-    if (options)
-        memcpy(&o, options, options->struct_size < sizeof o ? options->struct_size : sizeof o);
+    TC_OPTIONS(tc_graph_options, o, options);
     tc_graph *graph = tc_alloc_zero(1, sizeof *graph + TC_ERROR_MESSAGE_SIZE);
     if (!graph) {
         tc_fail_memory(sizeof *graph, "a graph");

@@ -1,26 +1,10 @@
-/* What the files of this folder share: reading options, adding nodes, common shape inference. */
+/* What the files of this folder share: adding nodes, common shape inference. */
 #ifndef TC_OPS_BUILD_H
 #define TC_OPS_BUILD_H
 
 #include <string.h>
 
 #include <tensorc/extend.h>
-
-/**
- * `TC_OPTIONS(tc_gelu_options, o, options);` declares a local `o` with what the caller's struct
- * holds and zeros for the fields that it lacks (a caller built against an older header) or for all
- * when `options` is NULL.
- */
-#define TC_OPTIONS(type, local, options) \
-    type local;                          \
-    tc_options_copy(&local, sizeof local, (options), (options) ? (options)->struct_size : 0)
-
-static inline void tc_options_copy(void *to, size_t size, const void *from, size_t from_size)
-{
-    memset(to, 0, size);
-    if (from_size)
-        memcpy(to, from, from_size < size ? from_size : size);
-}
 
 /** Value of an optional number, or what it means when it is not set. */
 static inline int64_t tc_int_or(tc_optional_int option, int64_t otherwise)

@@ -13,9 +13,7 @@ tc_status tc_session_compile(tc_session *session, const tc_value *feeds, size_t 
     if (!session || !out)
         return tc_fail(TC_INVALID_ARGUMENT, "compile: session or out is NULL");
     *out = NULL;
-    tc_callable_options o = {0};
-    if (options)
-        memcpy(&o, options, options->struct_size < sizeof o ? options->struct_size : sizeof o);
+    TC_OPTIONS(tc_callable_options, o, options);
     tc_entry *entry;
     TC_TRY(tc_entry_find(session, NULL, feeds, n_feeds, fetches, n_fetches, targets, n_targets,
                          o.mode, &entry));

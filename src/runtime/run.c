@@ -248,8 +248,7 @@ tc_status tc_entry_run(tc_session *session, tc_entry *entry, const tc_inputs *in
 {
     run r = {.session = session, .entry = entry};
     if (options) {
-        tc_run_options o = {0};
-        memcpy(&o, options, options->struct_size < sizeof o ? options->struct_size : sizeof o);
+        TC_OPTIONS(tc_run_options, o, options);
         if (o.timeout_us < 0)
             return tc_fail(TC_INVALID_ARGUMENT, "run: timeout_us is negative");
         r.cancellation = o.cancellation;

@@ -148,9 +148,7 @@ tc_status tc_runtime_create(const tc_runtime_options *options, tc_runtime **out)
     if (!out)
         return tc_fail(TC_INVALID_ARGUMENT, "runtime: out is NULL");
     *out = NULL;
-    tc_runtime_options o = {0};
-    if (options)
-        memcpy(&o, options, options->struct_size < sizeof o ? options->struct_size : sizeof o);
+    TC_OPTIONS(tc_runtime_options, o, options);
     tc_isa isa;
     int threads;
     TC_TRY(choose_isa(o.cpu_isa, &isa));

@@ -43,9 +43,7 @@ tc_status tc_session_create(tc_graph *graph, const tc_session_options *options, 
         return tc_fail(TC_INVALID_ARGUMENT,
                        "session: '%s' is a function; create the session of the graph around it",
                        tc_function_name(graph));
-    tc_session_options o = {0};
-    if (options)
-        memcpy(&o, options, options->struct_size < sizeof o ? options->struct_size : sizeof o);
+    TC_OPTIONS(tc_session_options, o, options);
     tc_session *session = tc_alloc_zero(1, sizeof *session);
     if (!session)
         return tc_fail_memory(sizeof *session, "a session");

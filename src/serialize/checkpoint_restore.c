@@ -191,9 +191,7 @@ static tc_status restore(tc_matching *m, tc_session *session, const tc_restore_o
 tc_status tc_checkpoint_restore(tc_session *session, const char *path,
                                 const tc_restore_options *options)
 {
-    tc_restore_options o = {0};
-    if (options)
-        memcpy(&o, options, options->struct_size < sizeof o ? options->struct_size : sizeof o);
+    TC_OPTIONS(tc_restore_options, o, options);
     if (o.report && o.report_size > 0)
         o.report[0] = 0;
     if (!session || !path)

@@ -129,9 +129,7 @@ static tc_status save(tc_saving *saving, tc_session *session, const tc_checkpoin
 tc_status tc_checkpoint_save(tc_session *session, const char *folder,
                              const tc_checkpoint_options *options, char *path, size_t path_size)
 {
-    tc_checkpoint_options o = {0};
-    if (options)
-        memcpy(&o, options, options->struct_size < sizeof o ? options->struct_size : sizeof o);
+    TC_OPTIONS(tc_checkpoint_options, o, options);
     if (!session || !folder || !folder[0])
         return tc_fail(TC_INVALID_ARGUMENT, "saving a checkpoint: the %s is missing",
                        session ? "folder" : "session");

@@ -14,6 +14,15 @@ static void count(tc_graph *g, tc_location at)
         tc_graph_fail(g, inner, TC_INTERNAL, "outer line %d", (int)inner.outer_line);
 }
 
+/* A builder of one's own with options: what the caller did not give is zero. */
+static tc_value scaled_at(tc_location at, tc_value x, const tc_gelu_options *options)
+{
+    TC_OPTIONS(tc_gelu_options, o, options);
+    if (!options && (o.struct_size || o.name || o.tanh_approximation))
+        return tc_graph_fail(x.graph, at, TC_INTERNAL, "options that nobody gave");
+    return tc_gelu_at(TC_WITHIN(at), x, &o);
+}
+
 static void elementwise(tc_graph *g, tc_value x)
 {
     tc_value a = tc_exp(tc_neg(tc_abs(x))), b = tc_log(tc_sqrt(tc_rsqrt(tc_square(x))));
@@ -24,7 +33,7 @@ static void elementwise(tc_graph *g, tc_value x)
     tc_value same = tc_logical_xor(tc_equal(a, b), tc_not_equal(a, b));
     tc_value any = tc_logical_not(tc_logical_or(less, tc_logical_and(more, same)));
     a = tc_where(any, tc_zeros_like(a), tc_ones_like(a));
-    a = tc_gelu(a);
+    a = scaled_at(TC_HERE, tc_gelu(a), NULL);
     a = tc_gelu(a, .tanh_approximation = true, .name = "fast_gelu");
     a = tc_bias_add(a, tc_ones(g, TC_F32, TC_SHAPE(4)));
     a = tc_bias_add(a, tc_ones(g, TC_F32, TC_SHAPE(4)), .axis = TC_SOME(-1));
