@@ -186,6 +186,12 @@ TC_API void tc_grad_none(tc_grad *grad);
 /** Gradient of output `i`, or zeros of its shape when none flows. */
 TC_API tc_value tc_grad_output(tc_grad *grad, int32_t i);
 
+/** Work of one node, for the choice of what runs beside what and for profiles. */
+typedef struct tc_node_cost {
+    double flops; /**< additions, multiplications and functions; a multiply-add counts as two */
+    double bytes; /**< read and written, each operand once */
+} tc_node_cost;
+
 /** An in-place pair: output may take the memory of input when nothing else needs it. */
 typedef struct tc_inplace {
     int8_t input;
@@ -209,6 +215,18 @@ typedef struct tc_op {
     tc_status (*infer)(tc_infer *infer);
     tc_grad_function grad; /**< NULL: missing, an error when differentiated */
     const tc_inplace *inplace;
+    /**
+     * Of an operator whose output shapes depend on elements: fills outputs[i].shape with upper
+     * bounds, every dimension of the inputs being known. infer leaves the dimensions it cannot know
+     * unknown; the kernel writes what they are into tc_kernel_context.extents. NULL: shapes depend
+     * on shapes alone.
+     */
+    tc_status (*bound)(tc_infer *infer);
+    /**
+     * What computing the node takes, every dimension being known. NULL: as many operations as
+     * output elements for element-wise operators, none for others; every operand moved once.
+     */
+    void (*cost)(const tc_infer *node, tc_node_cost *cost);
 } tc_op;
 
 /** Fills a pointer and a count from an array: `TC_LIST(inputs, softmax_inputs)`. */
@@ -325,6 +343,9 @@ typedef struct tc_kernel_context {
     uint64_t step;      /**< committed runs so far */
     uint64_t loop_index;
     struct tc_pool *pool; /**< threads of the run; for tc_kernel_parallel_for */
+    /** Of an operator with `bound`: extents[i * TC_MAX_RANK + d] receives dimension d of output i.
+     * NULL otherwise. */
+    int64_t *extents;
 } tc_kernel_context;
 
 /** Work on [begin, end) of a loop; `worker` is unique among the blocks running at one time. */

@@ -25,6 +25,7 @@ typedef struct tc_session tc_session;
 typedef struct tc_callable tc_callable;
 typedef struct tc_cancellation tc_cancellation;
 typedef struct tc_profile tc_profile;
+typedef struct tc_completion tc_completion;
 
 /*
  * Runtime
@@ -93,6 +94,15 @@ TC_MUST_USE TC_API tc_status tc_store_read(tc_store *store, const char *name, tc
 /*
  * Session
  */
+/** How much the compiler does. */
+typedef enum tc_optimization {
+    TC_OPTIMIZATION_DEFAULT = 0, /**< full */
+    TC_OPTIMIZATION_NONE = 1,    /**< what running takes: nodes run as they were built */
+    TC_OPTIMIZATION_BASIC = 2,   /**< what gives the same bits and keeps nodes apart: folding,
+                                    simplification, common subexpressions */
+    TC_OPTIMIZATION_FULL = 3     /**< also what fuses, lays out and reorders */
+} tc_optimization;
+
 typedef struct tc_session_options {
     size_t struct_size;
     tc_runtime *runtime; /**< NULL: that of `store`, else the default one. Retained. */
@@ -106,8 +116,17 @@ typedef struct tc_session_options {
      * must not run it. NULL: not. */
     void (*dump)(void *context, const char *pass, const char *when, const char *text);
     void *dump_context;
-    size_t memory_budget; /**< bytes a plan may take for intermediate results; 0: no limit */
-    int32_t plan_cache;   /**< plans kept per program; 0: 16 */
+    /** Bytes a plan may take for intermediate results; 0: no limit. A plan that would need more
+     * computes some of them twice; where that does not help, it is refused. */
+    size_t memory_budget;
+    int32_t plan_cache;    /**< plans kept per program; 0: 16 */
+    int32_t program_cache; /**< programs kept of those no callable holds; 0: 64. Least recently used
+                              ones go first */
+    tc_optimization optimization;
+    tc_dtype precision; /**< TC_BF16 or TC_F16: f32 intermediate results of operators that stand it
+                           are stored so and accumulated in f32. TC_DTYPE_INVALID: as built */
+    size_t fold_budget; /**< bytes that folded constants may take; 0: 64 MiB */
+    int32_t threads;    /**< that a run may use, of the runtime's; 0: all */
 } tc_session_options;
 
 /**
@@ -176,6 +195,34 @@ TC_MUST_USE TC_API tc_status tc_callable_run(tc_callable *callable, tc_tensor *c
 TC_API tc_callable *tc_callable_retain(tc_callable *callable);
 TC_API void tc_callable_release(tc_callable *callable);
 
+/*
+ * Asynchronous runs: as tc_callable_run, on a thread of the runtime, in the order they were
+ * started per runtime.
+ */
+/** Called once when the run is over, on the runtime's thread; `message` is borrowed, "" for TC_OK.
+ * It must not block for long nor wait for another asynchronous run. */
+typedef void (*tc_completion_function)(void *context, tc_status status, const char *message);
+
+/**
+ * Starts a run and returns at once. Inputs are retained and options copied; `outputs` (the array)
+ * must stay valid until the run is over, and so must cancellation and profile. `done` may be NULL.
+ * `out` may be NULL when nobody waits; else the caller owns the completion. Errors: those that are
+ * seen before anything runs (then `done` is not called), RESOURCE_EXHAUSTED. Thread-safe.
+ */
+TC_MUST_USE TC_API tc_status tc_callable_start(tc_callable *callable, tc_tensor *const *inputs,
+                                               tc_tensor **outputs, const tc_run_options *options,
+                                               tc_completion_function done, void *context,
+                                               tc_completion **out);
+/**
+ * Waits until the run is over and returns its status, whose message becomes that of this thread.
+ * `timeout_us` 0: for ever; DEADLINE_EXCEEDED when the wait, not the run, took longer. Thread-safe.
+ */
+TC_MUST_USE TC_API tc_status tc_completion_wait(tc_completion *completion, int64_t timeout_us);
+/** True once the run is over. Thread-safe. */
+TC_API bool tc_completion_is_done(const tc_completion *completion);
+/** Does not wait: the run goes on. NULL is allowed. */
+TC_API void tc_completion_release(tc_completion *completion);
+
 /** What a plan costs, known before anything runs. */
 typedef struct tc_plan_info {
     size_t peak_bytes;     /**< memory of intermediate results of one run: the arena */
@@ -184,6 +231,9 @@ typedef struct tc_plan_info {
     size_t copied_bytes;   /**< copied per run where in place was impossible */
     int32_t kernels;       /**< kernel calls per run */
     int32_t commits;       /**< of which update state */
+    size_t live_bytes;     /**< of peak_bytes, alive at the fullest step: no placement needs less */
+    int32_t recomputed;    /**< kernel calls that compute something again to save memory */
+    int32_t branches;      /**< runs of kernels that go on beside each other */
 } tc_plan_info;
 
 /**
@@ -193,17 +243,40 @@ typedef struct tc_plan_info {
  */
 TC_MUST_USE TC_API tc_status tc_callable_plan(tc_callable *callable, const tc_shape *feed_shapes,
                                               tc_plan_info *info);
-/** Prints the plan for these feed shapes: kernels in order, buffers with offsets, peak. */
-TC_MUST_USE TC_API tc_status tc_callable_plan_print(tc_callable *callable,
-                                                    const tc_shape *feed_shapes, FILE *file);
+typedef enum tc_dump_format {
+    TC_DUMP_TEXT = 0,
+    TC_DUMP_DOT = 1, /**< for Graphviz */
+    TC_DUMP_JSON = 2
+} tc_dump_format;
+
+/** Writes the plan for these feed shapes: kernels in order and what was fused into them, buffers
+ * with offsets, peak. Errors: as tc_callable_plan, UNAVAILABLE when `file` cannot be written. */
+TC_MUST_USE TC_API tc_status tc_plan_dump(tc_callable *callable, const tc_shape *feed_shapes,
+                                          tc_dump_format format, FILE *file);
+
+/** What one compiler pass did to a program. */
+typedef struct tc_pass_info {
+    const char *pass; /**< static */
+    int32_t nodes_before;
+    int32_t nodes_after;
+    double milliseconds;
+} tc_pass_info;
+
+/** Writes up to `capacity` of the callable's passes in the order they ran, and their number into
+ * `*count`. Thread-safe. */
+TC_MUST_USE TC_API tc_status tc_callable_passes(tc_callable *callable, tc_pass_info *passes,
+                                                size_t capacity, size_t *count);
 
 typedef struct tc_session_counters {
-    uint64_t runs;      /**< completed */
-    uint64_t commits;   /**< of which updated state */
-    uint64_t programs;  /**< compiled */
-    uint64_t plans;     /**< made */
-    uint64_t evictions; /**< plans dropped from a full cache */
-    uint64_t packed_bytes;
+    uint64_t runs;         /**< completed */
+    uint64_t commits;      /**< of which updated state */
+    uint64_t programs;     /**< compiled */
+    uint64_t plans;        /**< made */
+    uint64_t evictions;    /**< plans dropped from a full cache */
+    uint64_t packed_bytes; /**< written into packed weights */
+    uint64_t copied_bytes; /**< copied by runs where in place was impossible */
+    uint64_t fallbacks;    /**< kernels of plans that are not for the best instruction set or device
+                              asked for */
 } tc_session_counters;
 TC_API void tc_session_count(tc_session *session, tc_session_counters *counters);
 
@@ -221,8 +294,12 @@ TC_API void tc_cancellation_destroy(tc_cancellation *cancellation);
  */
 TC_MUST_USE TC_API tc_status tc_profile_create(tc_profile **out);
 TC_API void tc_profile_destroy(tc_profile *profile);
-/** Table sorted by total time: node, operator, kernel, calls, total and mean µs, share. */
+/** Table sorted by total time: node, operator, kernel, calls, total and mean µs, share, GFLOP/s,
+ * GB/s. */
 TC_MUST_USE TC_API tc_status tc_profile_print(const tc_profile *profile, FILE *file);
+/** The same rows as JSON: {"nodes": [{"node", "operator", "kernel", "calls", "total_us", "mean_us",
+ * "flops", "bytes"}]}. */
+TC_MUST_USE TC_API tc_status tc_profile_write_json(const tc_profile *profile, const char *path);
 /** Chrome trace event JSON of the last run. */
 TC_MUST_USE TC_API tc_status tc_profile_write_trace(const tc_profile *profile, const char *path);
 

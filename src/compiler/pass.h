@@ -27,7 +27,7 @@ typedef struct tc_pass_context {
 
 typedef tc_status (*tc_pass_function)(tc_pass_context *pass);
 
-#define TC_PASS(name, optional, doc) tc_status tc_pass_##name(tc_pass_context *pass);
+#define TC_PASS(name, level, doc) tc_status tc_pass_##name(tc_pass_context *pass);
 #include "compiler/passes.def"
 #undef TC_PASS
 

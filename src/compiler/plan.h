@@ -99,6 +99,6 @@ tc_plan *tc_plan_retain(tc_plan *plan);
 void tc_plan_release(tc_plan *plan);
 
 /** Prints steps, buffers and peak. */
-tc_status tc_plan_print(const tc_plan *plan, FILE *file);
+tc_status tc_plan_print(const tc_plan *plan, tc_dump_format format, FILE *file);
 
 #endif

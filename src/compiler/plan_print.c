@@ -56,8 +56,9 @@ static void print_step(const tc_plan *plan, int32_t index, tc_text *text)
     tc_text_append(text, "%s\n", index == plan->peak_step ? "  <- peak" : "");
 }
 
-tc_status tc_plan_print(const tc_plan *plan, FILE *file)
+tc_status tc_plan_print(const tc_plan *plan, tc_dump_format format, FILE *file)
 {
+    (void)format;
     tc_text text = {0};
     tc_text_append(&text, "plan: %d steps (%d compute, %d commit)\n", (int)plan->n_steps,
                    (int)plan->n_compute, (int)(plan->n_steps - plan->n_compute));

@@ -6,14 +6,25 @@
 
 #include "compiler/pass.h"
 
+typedef enum pass_level {
+    ALWAYS = TC_OPTIMIZATION_NONE,
+    BASIC = TC_OPTIMIZATION_BASIC,
+    FULL = TC_OPTIMIZATION_FULL
+} pass_level;
+
 typedef struct pass_entry {
     const char *name;
-    tc_pass_function run;
-    bool optional;
+    tc_pass_function run; /* NULL: something that plans do */
+    pass_level level;
 } pass_entry;
 
+/* Passes, then what plans do, in the order of tc_plan_pass. */
 static const pass_entry passes[] = {
-#define TC_PASS(pass, may_skip, doc) {#pass, tc_pass_##pass, may_skip},
+#define TC_PASS(pass, level, doc) {#pass, tc_pass_##pass, level},
+#include "compiler/passes.def"
+#undef TC_PASS
+#define TC_PASS(pass, level, doc)
+#define TC_PLAN_PASS(name, doc) {#name, NULL, FULL},
 #include "compiler/passes.def"
 #undef TC_PASS
 };
@@ -77,21 +88,22 @@ static bool is_word(const char *text, size_t length, const char *word)
     return strlen(word) == length && strncmp(text, word, length) == 0;
 }
 
-/* Sets disabled[i] for the passes in the comma-separated `list`. */
-static tc_status parse_disabled(const char *list, bool disabled[PASS_COUNT])
+/* Sets disabled[i] for what the level of optimization or the comma-separated list leaves out. */
+static tc_status choose_passes(const tc_program_request *request, bool disabled[PASS_COUNT])
 {
-    char known[256] = "all";
+    int level = request->optimization ? (int)request->optimization : TC_OPTIMIZATION_FULL;
+    char known[1024] = "all";
     for (size_t i = 0; i < PASS_COUNT; i++) {
-        disabled[i] = false;
+        disabled[i] = (int)passes[i].level > level;
         size_t used = strlen(known);
-        if (passes[i].optional)
+        if (passes[i].level != ALWAYS)
             snprintf(known + used, sizeof known - used, ", %s", passes[i].name);
     }
-    for (const char *word = list; word && *word;) {
+    for (const char *word = request->disable_passes; word && *word;) {
         size_t length = strcspn(word, ",");
         bool all = is_word(word, length, "all"), found = all || length == 0;
         for (size_t i = 0; i < PASS_COUNT; i++) {
-            if (!passes[i].optional || !(all || is_word(word, length, passes[i].name)))
+            if (passes[i].level == ALWAYS || !(all || is_word(word, length, passes[i].name)))
                 continue;
             disabled[i] = true;
             found = true;
@@ -148,8 +160,7 @@ static tc_status verify(tc_pass_context *pass, const char *name)
 static tc_status run_pass(tc_pass_context *pass, const pass_entry *entry)
 {
     tc_program *program = pass->program;
-    tc_pass_report report = {.pass = entry->name,
-                             .nodes_before = (int32_t)pass->graph->nodes.count};
+    tc_pass_info report = {.pass = entry->name, .nodes_before = (int32_t)pass->graph->nodes.count};
     TC_TRY(dump(pass, entry->name, "before"));
     double start = milliseconds();
     TC_TRY(entry->run(pass));
@@ -220,11 +231,16 @@ static tc_status copy_request(tc_program *program, const tc_program_request *req
 static tc_status compile(tc_pass_context *pass)
 {
     bool disabled[PASS_COUNT];
-    TC_TRY(parse_disabled(pass->request->disable_passes, disabled));
+    TC_TRY(choose_passes(pass->request, disabled));
     TC_TRY(copy_request(pass->program, pass->request));
-    for (size_t i = 0; i < PASS_COUNT; i++)
-        if (!disabled[i])
+    for (size_t i = 0; i < PASS_COUNT; i++) {
+        if (disabled[i])
+            continue;
+        if (passes[i].run)
             TC_TRY(run_pass(pass, &passes[i]));
+        else
+            pass->program->plan_passes |= 1u << (i - (PASS_COUNT - TC_PLAN_PASS_COUNT));
+    }
     TC_TRY(index_names(pass->graph));
     return find_updated(pass->program);
 }

@@ -21,19 +21,23 @@ typedef struct tc_program_request {
     int32_t n_fetches;
     int32_t n_targets;
     tc_mode mode;
-    bool commit_copies;         /* updates are computed aside, so that they can be looked at */
-    const char *disable_passes; /* as in tc_session_options */
+    bool commit_copies;           /* updates are computed aside, so that they can be looked at */
+    tc_optimization optimization; /* these as in tc_session_options */
+    tc_dtype precision;
+    size_t fold_budget;
+    const char *disable_passes;
     void (*dump)(void *context, const char *pass, const char *when, const char *text);
     void *dump_context;
 } tc_program_request;
 
-/** What one pass did. */
-typedef struct tc_pass_report {
-    const char *pass;
-    int32_t nodes_before;
-    int32_t nodes_after;
-    double milliseconds;
-} tc_pass_report;
+/** What plans do beyond what running takes: TC_PLAN_PASS in passes.def. */
+typedef enum tc_plan_pass {
+#define TC_PASS(name, level, doc)
+#define TC_PLAN_PASS(name, doc) TC_PLAN_PASS_##name,
+#include "compiler/passes.def"
+#undef TC_PASS
+    TC_PLAN_PASS_COUNT
+} tc_plan_pass;
 
 typedef struct tc_program {
     atomic_int references;
@@ -47,10 +51,11 @@ typedef struct tc_program {
     int32_t n_feeds;
     int32_t n_fetches;
     int32_t n_targets;
-    bool training;      /* the mode that was resolved */
-    bool writes;        /* updates variables */
-    bool commit_copies; /* no write runs on the variable itself: commits only copy */
-    tc_pass_report *reports;
+    bool training;        /* the mode that was resolved */
+    bool writes;          /* updates variables */
+    bool commit_copies;   /* no write runs on the variable itself: commits only copy */
+    uint32_t plan_passes; /* set of 1 << tc_plan_pass */
+    tc_pass_info *reports;
     int32_t n_reports;
     tc_arena arena; /* of the arrays above */
 } tc_program;

@@ -101,18 +101,32 @@ tc_status tc_callable_plan(tc_callable *callable, const tc_shape *feed_shapes, t
             .copied_bytes = plan->copied_bytes,
             .kernels = count_kernels(plan, 0),
             .commits = plan->program->writes ? count_kernels(plan, plan->n_compute) : 0,
+            .live_bytes = plan->live_bytes,
         };
     tc_plan_leave(callable->session, callable->entry, bound, NULL);
     return TC_OK;
 }
 
-tc_status tc_callable_plan_print(tc_callable *callable, const tc_shape *feed_shapes, FILE *file)
+tc_status tc_plan_dump(tc_callable *callable, const tc_shape *feed_shapes, tc_dump_format format,
+                       FILE *file)
 {
     if (!file)
         return tc_fail(TC_INVALID_ARGUMENT, "plan: file is NULL");
     tc_bound_plan *bound;
     TC_TRY(enter_plan(callable, feed_shapes, &bound));
-    tc_status status = tc_plan_print(bound->plan, file);
+    tc_status status = tc_plan_print(bound->plan, format, file);
     tc_plan_leave(callable->session, callable->entry, bound, NULL);
     return status;
+}
+
+tc_status tc_callable_passes(tc_callable *callable, tc_pass_info *passes, size_t capacity,
+                             size_t *count)
+{
+    if (!callable || !count || (capacity > 0 && !passes))
+        return tc_fail(TC_INVALID_ARGUMENT, "passes: the callable, passes or count is NULL");
+    const tc_program *program = callable->entry->program;
+    *count = (size_t)program->n_reports;
+    for (size_t i = 0; i < *count && i < capacity; i++)
+        passes[i] = program->reports[i];
+    return TC_OK;
 }

@@ -5,18 +5,31 @@
 #include "base/status.h"
 #include "core/tensor.h"
 
+#define FOLD_BUDGET ((size_t)64 << 20)
+
 /* A session takes options by value; strings are copied. */
 static tc_status set_options(tc_session *session, const tc_session_options *o)
 {
-    if (o->plan_cache < 0)
-        return tc_fail(TC_INVALID_ARGUMENT, "session: plan_cache is negative");
+    if (o->plan_cache < 0 || o->program_cache < 0)
+        return tc_fail(TC_INVALID_ARGUMENT, "session: %s is negative",
+                       o->plan_cache < 0 ? "plan_cache" : "program_cache");
+    if (o->optimization < TC_OPTIMIZATION_DEFAULT || o->optimization > TC_OPTIMIZATION_FULL)
+        return tc_fail(TC_INVALID_ARGUMENT, "session: optimization %d is none of tc_optimization",
+                       (int)o->optimization);
+    if (o->precision != TC_DTYPE_INVALID && o->precision != TC_BF16 && o->precision != TC_F16)
+        return tc_fail(TC_INVALID_ARGUMENT, "session: precision is bf16 or f16, not %s",
+                       tc_dtype_name(o->precision));
     if (o->store && o->runtime && o->store->runtime != o->runtime)
         return tc_fail(TC_INVALID_ARGUMENT,
                        "session: the store belongs to another runtime than the one given");
     session->check_numerics = o->check_numerics;
     session->dump = o->dump;
     session->dump_context = o->dump_context;
+    session->optimization = o->optimization;
+    session->precision = o->precision;
+    session->fold_budget = o->fold_budget ? o->fold_budget : FOLD_BUDGET;
     session->memory_budget = o->memory_budget;
+    session->program_cache = o->program_cache ? o->program_cache : 64;
     session->plan_cache = o->plan_cache ? o->plan_cache : 16;
     if (o->disable_passes) {
         session->disable_passes = tc_strdup(o->disable_passes);

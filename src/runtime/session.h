@@ -75,8 +75,13 @@ struct tc_session {
     char *disable_passes;
     void (*dump)(void *context, const char *pass, const char *when, const char *text);
     void *dump_context;
+    tc_optimization optimization;
+    tc_dtype precision;
+    size_t fold_budget;
     size_t memory_budget;
     int32_t plan_cache;
+    int32_t program_cache;
+    int32_t threads;
     pthread_mutex_t lock; /* guards entries */
     tc_entry *entries;
     struct {

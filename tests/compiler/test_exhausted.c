@@ -57,7 +57,7 @@ static tc_status compile_and_plan(void *context)
     check_plan(plan);
     FILE *nothing = fopen("/dev/null", "w");
     assert_non_null(nothing);
-    status = tc_plan_print(plan, nothing);
+    status = tc_plan_print(plan, TC_DUMP_TEXT, nothing);
     fclose(nothing);
     tc_plan_release(plan);
     return status;

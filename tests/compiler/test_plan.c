@@ -320,7 +320,7 @@ static void test_print(void **state)
     char *text = NULL;
     size_t size = 0;
     FILE *file = open_memstream(&text, &size);
-    assert_ok(tc_plan_print(plan, file));
+    assert_ok(tc_plan_print(plan, TC_DUMP_TEXT, file));
     fclose(file);
     assert_non_null(strstr(text, "cpu_exp_f32"));
     assert_non_null(strstr(text, "'exp' (feed 0:f32[8, 4]) -> arena+0:f32[8, 4]  <- peak\n"));
@@ -342,7 +342,7 @@ static void test_deterministic(void **state)
     for (int i = 0; i < 2; i++) {
         size_t size = 0;
         FILE *file = open_memstream(&texts[i], &size);
-        assert_ok(tc_plan_print(plan_of(f), file));
+        assert_ok(tc_plan_print(plan_of(f), TC_DUMP_TEXT, file));
         fclose(file);
     }
     assert_string_equal(texts[0], texts[1]);

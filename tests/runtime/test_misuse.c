@@ -167,7 +167,7 @@ static void test_misuse_of_nothing(void **state)
     assert_null(tc_callable_retain(NULL));
     tc_callable_release(NULL);
     invalid(tc_callable_plan(NULL, NULL, NULL));
-    invalid(tc_callable_plan_print(NULL, NULL, stdout));
+    invalid(tc_plan_dump(NULL, NULL, TC_DUMP_TEXT, stdout));
     tc_session_count(NULL, NULL);
     invalid(tc_cancellation_create(NULL));
     tc_cancellation_cancel(NULL);
@@ -357,7 +357,7 @@ static void test_misuse_of_order(void **state)
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         assert_true(tc_callable_plan(c, &shapes[i], NULL) != TC_OK);
         assert_true(tc_error_message()[0]);
-        assert_true(tc_callable_plan_print(c, &shapes[i], stdout) != TC_OK);
+        assert_true(tc_plan_dump(c, &shapes[i], TC_DUMP_TEXT, stdout) != TC_OK);
     }
     /* What no machine can run can still be asked for its cost. */
     tc_shape huge = TC_SHAPE((int64_t)1 << 55, 4);
@@ -365,7 +365,7 @@ static void test_misuse_of_order(void **state)
     assert_ok(tc_callable_plan(c, &huge, &info));
     assert_true(info.peak_bytes > (size_t)1 << 57);
     invalid(tc_callable_plan(c, NULL, NULL));
-    invalid(tc_callable_plan_print(c, &shapes[0], NULL));
+    invalid(tc_plan_dump(c, &shapes[0], TC_DUMP_TEXT, NULL));
     invalid(tc_callable_run(c, NULL, &out, NULL));
     invalid(tc_callable_run(c, &(tc_tensor *){NULL}, &out, NULL));
     invalid(tc_callable_run(c, &m.features, NULL, NULL));

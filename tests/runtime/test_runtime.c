@@ -187,7 +187,7 @@ static void test_runtime_prints_plans(void **state)
     char *text = NULL;
     size_t size;
     FILE *file = open_memstream(&text, &size);
-    assert_ok(tc_callable_plan_print(c, (tc_shape[]){TC_SHAPE(5, 4)}, file));
+    assert_ok(tc_plan_dump(c, (tc_shape[]){TC_SHAPE(5, 4)}, TC_DUMP_TEXT, file));
     fclose(file);
     assert_non_null(strstr(text, "matmul"));
     assert_non_null(strstr(text, "[5, 8]"));
