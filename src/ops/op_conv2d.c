@@ -3,7 +3,7 @@
  * other's gradients: that is what makes them differentiable to any order.
  */
 #include "core/shape.h"
-#include "ops/window.h"
+#include "ops/products.h"
 
 /* infer: window of a convolution of `x` with `w`, and the shape of its result. Fails where they
  * cannot fit. */
@@ -45,7 +45,7 @@ static tc_status convolve(tc_infer *infer, const tc_shape *x, const tc_shape *w,
     return TC_OK;
 }
 
-static tc_status conv2d_infer(tc_infer *infer)
+tc_status tc_infer_conv2d(tc_infer *infer)
 {
     tc_window window;
     return convolve(infer, &infer->inputs[0].shape, &infer->inputs[1].shape, &window,
@@ -128,11 +128,7 @@ static void conv2d_grad_filter_grad(tc_grad *grad)
         grad->input_gradients[1] = tc_conv2d_at(at, x, dw, &o);
 }
 
-static const tc_attr_def conv2d_attrs[] = {
-    TC_ATTR_PAIR("strides", "height, width"),
-    TC_ATTR_PAIR("dilations", "height, width"),
-    TC_ATTRS_PADDING,
-    {"groups", TC_ATTR_INT, {.type = TC_ATTR_INT, .i = 1}, NULL, "separate groups of channels"}};
+static const tc_attr_def conv2d_attrs[] = {TC_ATTRS_CONV2D};
 
 #define X_PORT                                       \
     {                                                \
@@ -170,7 +166,7 @@ const tc_op tc_op_conv2d = {
     TC_LIST(inputs, conv2d_inputs),
     TC_LIST(outputs, conv2d_outputs),
     TC_LIST(attrs, conv2d_attrs),
-    .infer = conv2d_infer,
+    .infer = tc_infer_conv2d,
     .grad = conv2d_grad,
 };
 

@@ -1,10 +1,10 @@
 /* Matrix product over the last two dimensions, the leading ones broadcast. */
 #include "core/shape.h"
-#include "ops/build.h"
+#include "ops/products.h"
 #include "tensorc/ops/linalg.h"
 #include "tensorc/ops/shape.h"
 
-static tc_status matmul_infer(tc_infer *infer)
+tc_status tc_infer_matmul(tc_infer *infer)
 {
     const tc_shape *a = &infer->inputs[0].shape, *b = &infer->inputs[1].shape;
     char at[TC_SHAPE_TEXT_SIZE], bt[TC_SHAPE_TEXT_SIZE];
@@ -85,9 +85,7 @@ static const tc_port matmul_inputs[] = {
     {"a", MATMUL_DTYPES, 'T', 0, "[..., m, k], or [..., k, m] with transpose_a"},
     {"b", MATMUL_DTYPES, 'T', 0, "[..., k, n], or [..., n, k] with transpose_b"}};
 static const tc_port matmul_outputs[] = {{"y", MATMUL_DTYPES, 'T', 0, "[..., m, n]"}};
-static const tc_attr_def matmul_attrs[] = {
-    {"transpose_a", TC_ATTR_BOOL, {.type = TC_ATTR_BOOL}, NULL, "a is stored transposed"},
-    {"transpose_b", TC_ATTR_BOOL, {.type = TC_ATTR_BOOL}, NULL, "b is stored transposed"}};
+static const tc_attr_def matmul_attrs[] = {TC_ATTRS_MATMUL};
 
 const tc_op tc_op_matmul = {
     .name = "matmul",
@@ -96,7 +94,7 @@ const tc_op tc_op_matmul = {
     TC_LIST(inputs, matmul_inputs),
     TC_LIST(outputs, matmul_outputs),
     TC_LIST(attrs, matmul_attrs),
-    .infer = matmul_infer,
+    .infer = tc_infer_matmul,
     .grad = matmul_grad,
 };
 
