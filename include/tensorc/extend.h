@@ -126,6 +126,7 @@ typedef struct tc_port {
     2u /**< output element i depends on element i (after broadcasting) of the inputs alone */
 #define TC_OP_VIEW \
     4u /**< output 0 has the elements of input 0 in the same order: it may share its memory */
+#define TC_OP_INTERNAL 8u /**< made by the compiler alone, after differentiation; no builder */
 
 /** What is known of a value before a run: dtype, shape and, for small integer tensors, elements. */
 typedef struct tc_value_info {
