@@ -225,7 +225,8 @@ typedef struct tc_op {
     tc_status (*bound)(tc_infer *infer);
     /**
      * What computing the node takes, every dimension being known. NULL: as many operations as
-     * output elements for element-wise operators, none for others; every operand moved once.
+     * output elements for element-wise operators, none for others; every operand moved once:
+     * what `cost` is preset to.
      */
     void (*cost)(const tc_infer *node, tc_node_cost *cost);
 } tc_op;

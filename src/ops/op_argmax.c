@@ -1,6 +1,7 @@
 /* Position of the maximum. */
 #include "core/shape.h"
 #include "ops/build.h"
+#include "ops/cost.h"
 #include "tensorc/ops/reduce.h"
 
 static tc_status argmax_infer(tc_infer *infer)
@@ -40,6 +41,7 @@ const tc_op tc_op_argmax = {
     TC_LIST(outputs, argmax_outputs),
     TC_LIST(attrs, argmax_attrs),
     .infer = argmax_infer,
+    .cost = tc_cost_each_input,
     .grad = TC_GRAD_NONE,
 };
 

@@ -1,6 +1,7 @@
 /* Batch normalization. */
 #include "core/shape.h"
 #include "ops/build.h"
+#include "ops/cost.h"
 #include "tensorc/gradients.h"
 #include "tensorc/ops/elementwise.h"
 #include "tensorc/ops/nn.h"
@@ -204,6 +205,7 @@ const tc_op tc_op_batch_norm = {
     TC_LIST(outputs, outputs),
     TC_LIST(attrs, attrs),
     .infer = batch_norm_infer,
+    .cost = tc_cost_normalize,
     .grad = batch_norm_grad,
 };
 const tc_op tc_op_batch_norm_grad = {
@@ -214,6 +216,7 @@ const tc_op tc_op_batch_norm_grad = {
     TC_LIST(outputs, grad_outputs),
     TC_LIST(attrs, grad_attrs),
     .infer = batch_norm_grad_infer,
+    .cost = tc_cost_normalize,
     .grad = batch_norm_grad_grad,
 };
 

@@ -1,5 +1,6 @@
 /* Addition of a vector along one dimension. */
 #include "ops/build.h"
+#include "ops/cost.h"
 
 #include "core/shape.h"
 #include "tensorc/ops/elementwise.h"
@@ -63,6 +64,7 @@ const tc_op tc_op_bias_add = {
     TC_LIST(attrs, bias_add_attrs),
     TC_LIST(inplace, bias_add_inplace),
     .infer = bias_add_infer,
+    .cost = tc_cost_each_input,
     .grad = bias_add_grad,
 };
 

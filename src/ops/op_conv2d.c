@@ -3,6 +3,7 @@
  * other's gradients: that is what makes them differentiable to any order.
  */
 #include "core/shape.h"
+#include "ops/cost.h"
 #include "ops/products.h"
 
 /* infer: window of a convolution of `x` with `w`, and the shape of its result. Fails where they
@@ -79,6 +80,28 @@ static tc_status conv2d_grad_filter_infer(tc_infer *infer)
 {
     return grad_infer(infer, &infer->inputs[0].shape, &infer->inputs[2].shape,
                       &infer->inputs[1].shape);
+}
+
+/* Every element of y meets each element of one filter. */
+static double products(const tc_value_info *y, const tc_value_info *w)
+{
+    double filters = (double)w->shape.dims[0].size;
+    return filters > 0 ? 2 * tc_cost_elements(y) * tc_cost_elements(w) / filters : 0;
+}
+
+static void conv2d_cost(const tc_infer *node, tc_node_cost *cost)
+{
+    cost->flops = products(&node->outputs[0], &node->inputs[1]);
+}
+
+static void conv2d_grad_input_cost(const tc_infer *node, tc_node_cost *cost)
+{
+    cost->flops = products(&node->inputs[1], &node->inputs[0]);
+}
+
+static void conv2d_grad_filter_cost(const tc_infer *node, tc_node_cost *cost)
+{
+    cost->flops = products(&node->inputs[1], &node->outputs[0]);
 }
 
 /* The options that the attributes of a node came from. */
@@ -167,6 +190,7 @@ const tc_op tc_op_conv2d = {
     TC_LIST(outputs, conv2d_outputs),
     TC_LIST(attrs, conv2d_attrs),
     .infer = tc_infer_conv2d,
+    .cost = conv2d_cost,
     .grad = conv2d_grad,
 };
 
@@ -178,6 +202,7 @@ const tc_op tc_op_conv2d_grad_input = {
     TC_LIST(outputs, grad_input_outputs),
     TC_LIST(attrs, conv2d_attrs),
     .infer = conv2d_grad_input_infer,
+    .cost = conv2d_grad_input_cost,
     .grad = conv2d_grad_input_grad,
 };
 
@@ -189,6 +214,7 @@ const tc_op tc_op_conv2d_grad_filter = {
     TC_LIST(outputs, grad_filter_outputs),
     TC_LIST(attrs, conv2d_attrs),
     .infer = conv2d_grad_filter_infer,
+    .cost = conv2d_grad_filter_cost,
     .grad = conv2d_grad_filter_grad,
 };
 

@@ -1,6 +1,7 @@
 /* Slices at given indices, and adding slices there. */
 #include "core/shape.h"
 #include "ops/build.h"
+#include "ops/cost.h"
 #include "ops/known.h"
 #include "tensorc/ops/shape.h"
 
@@ -70,6 +71,19 @@ static void gather_grad(tc_grad *grad)
                                                  grad->inputs[1], grad->inputs[0], &options);
 }
 
+/* Of x only the slices that are taken are read. */
+static void gather_cost(const tc_infer *node, tc_node_cost *cost)
+{
+    double element = tc_dtype_bits(node->outputs[0].dtype) / 8.0;
+    cost->bytes +=
+        element * (tc_cost_elements(&node->outputs[0]) - tc_cost_elements(&node->inputs[0]));
+}
+
+static void scatter_add_cost(const tc_infer *node, tc_node_cost *cost)
+{
+    cost->flops = tc_cost_elements(&node->inputs[2]);
+}
+
 static const tc_port gather_inputs[] = {
     {"x", TC_DTYPES_ANY, 'T', 0, "of rank 1 at least"},
     {"indices", TC_DTYPES_INDEX, 0, 0, "which slices, negative from the end; any shape"},
@@ -88,6 +102,7 @@ const tc_op tc_op_gather = {
     TC_LIST(outputs, gather_outputs),
     TC_LIST(attrs, gather_attrs),
     .infer = gather_infer,
+    .cost = gather_cost,
     .grad = gather_grad,
 };
 
@@ -145,6 +160,7 @@ const tc_op tc_op_gather_grad = {
     TC_LIST(outputs, gather_grad_outputs),
     TC_LIST(attrs, gather_attrs),
     .infer = gather_grad_infer,
+    .cost = tc_cost_each_input,
     .grad = gather_grad_grad,
 };
 
@@ -190,6 +206,7 @@ const tc_op tc_op_scatter_add = {
     TC_LIST(attrs, gather_attrs),
     TC_LIST(inplace, scatter_add_inplace),
     .infer = scatter_add_infer,
+    .cost = scatter_add_cost,
     .grad = scatter_add_grad,
 };
 

@@ -1,6 +1,7 @@
 /* Layer normalization. */
 #include "core/shape.h"
 #include "ops/build.h"
+#include "ops/cost.h"
 #include "tensorc/gradients.h"
 #include "tensorc/ops/elementwise.h"
 #include "tensorc/ops/nn.h"
@@ -195,6 +196,7 @@ const tc_op tc_op_layer_norm = {
     TC_LIST(outputs, outputs),
     TC_LIST(attrs, attrs),
     .infer = layer_norm_infer,
+    .cost = tc_cost_normalize,
     .grad = layer_norm_grad,
 };
 const tc_op tc_op_layer_norm_grad = {
@@ -205,6 +207,7 @@ const tc_op tc_op_layer_norm_grad = {
     TC_LIST(outputs, grad_outputs),
     TC_LIST(attrs, attrs),
     .infer = layer_norm_grad_infer,
+    .cost = tc_cost_normalize,
     .grad = layer_norm_grad_grad,
 };
 

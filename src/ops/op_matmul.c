@@ -1,5 +1,6 @@
 /* Matrix product over the last two dimensions, the leading ones broadcast. */
 #include "core/shape.h"
+#include "ops/cost.h"
 #include "ops/products.h"
 #include "tensorc/ops/linalg.h"
 #include "tensorc/ops/shape.h"
@@ -37,6 +38,13 @@ tc_status tc_infer_matmul(tc_infer *infer)
     out->dims[out->rank++] = m;
     out->dims[out->rank++] = n;
     return TC_OK;
+}
+
+static void matmul_cost(const tc_infer *node, tc_node_cost *cost)
+{
+    const tc_shape *a = &node->inputs[0].shape;
+    int32_t inner = a->rank - (tc_attrs_bool(node->attrs, "transpose_a") ? 2 : 1);
+    cost->flops = 2 * tc_cost_elements(&node->outputs[0]) * (double)a->dims[inner].size;
 }
 
 static tc_value product(tc_location at, tc_value a, bool transpose_a, tc_value b, bool transpose_b)
@@ -95,6 +103,7 @@ const tc_op tc_op_matmul = {
     TC_LIST(outputs, matmul_outputs),
     TC_LIST(attrs, matmul_attrs),
     .infer = tc_infer_matmul,
+    .cost = matmul_cost,
     .grad = matmul_grad,
 };
 

@@ -1,5 +1,6 @@
 /* Maximum and mean of the windows of an image. */
 #include "core/shape.h"
+#include "ops/cost.h"
 #include "ops/window.h"
 
 /* infer: pooling of `x`; fails where a window has no element. */
@@ -35,6 +36,24 @@ static tc_status max_pool2d_infer(tc_infer *infer)
                              tc_shape_text(x, text), INT32_MAX);
     infer->outputs[1].shape = infer->outputs[0].shape;
     return TC_OK;
+}
+
+/* One operation per element of each window. */
+static double windows(const tc_infer *node, const tc_value_info *pooled)
+{
+    int32_t count;
+    const int64_t *kernel = tc_attrs_ints(node->attrs, "kernel", &count);
+    return tc_cost_elements(pooled) * (double)kernel[0] * (double)kernel[1];
+}
+
+static void pool2d_cost(const tc_infer *node, tc_node_cost *cost)
+{
+    cost->flops = windows(node, &node->outputs[0]);
+}
+
+static void avg_pool2d_grad_cost(const tc_infer *node, tc_node_cost *cost)
+{
+    cost->flops = windows(node, &node->inputs[0]);
 }
 
 static void max_pool2d_grad(tc_grad *grad)
@@ -189,6 +208,7 @@ const tc_op tc_op_max_pool2d = {
     TC_LIST(outputs, max_pool2d_outputs),
     TC_LIST(attrs, max_attrs),
     .infer = max_pool2d_infer,
+    .cost = pool2d_cost,
     .grad = max_pool2d_grad,
 };
 
@@ -199,6 +219,7 @@ const tc_op tc_op_max_pool2d_grad = {
     TC_LIST(inputs, max_pool2d_grad_inputs),
     TC_LIST(outputs, max_pool2d_grad_outputs),
     .infer = max_pool2d_grad_infer,
+    .cost = tc_cost_each_input,
     .grad = max_pool2d_grad_grad,
 };
 
@@ -220,6 +241,7 @@ const tc_op tc_op_avg_pool2d = {
     TC_LIST(outputs, avg_pool2d_outputs),
     TC_LIST(attrs, avg_attrs),
     .infer = avg_pool2d_infer,
+    .cost = pool2d_cost,
     .grad = avg_pool2d_grad,
 };
 
@@ -231,6 +253,7 @@ const tc_op tc_op_avg_pool2d_grad = {
     TC_LIST(outputs, avg_pool2d_grad_outputs),
     TC_LIST(attrs, avg_attrs),
     .infer = avg_pool2d_grad_infer,
+    .cost = avg_pool2d_grad_cost,
     .grad = avg_pool2d_grad_grad,
 };
 

@@ -1,6 +1,7 @@
 /* Sum, mean, maximum, minimum and product along axes, and what their gradients need. */
 #include "core/shape.h"
 #include "ops/build.h"
+#include "ops/cost.h"
 #include "tensorc/ops/elementwise.h"
 #include "tensorc/ops/reduce.h"
 
@@ -137,6 +138,7 @@ PORTS(all, TC_DTYPES_ANY)
         TC_LIST(outputs, ports##_out),                                                       \
         TC_LIST(attrs, reduce_attrs),                                                        \
         .infer = infer_function,                                                             \
+        .cost = tc_cost_each_input,                                                          \
         .grad = gradient,                                                                    \
     };                                                                                       \
     tc_value tc_##op_name##_at(tc_location at, tc_value x, const tc_reduce_options *options) \
@@ -261,5 +263,6 @@ const tc_op tc_op_reduce_prod_others = {
     .attrs = reduce_attrs,
     .n_attrs = 1,
     .infer = others_infer,
+    .cost = tc_cost_each_input,
     .grad = others_grad,
 };

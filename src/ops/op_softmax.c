@@ -1,6 +1,7 @@
 /* Softmax and its logarithm. */
 #include "core/shape.h"
 #include "ops/build.h"
+#include "ops/cost.h"
 #include "tensorc/ops/elementwise.h"
 #include "tensorc/ops/nn.h"
 #include "tensorc/ops/reduce.h"
@@ -98,6 +99,7 @@ static const tc_inplace grad_inplace[] = {{0, 0}, {1, 0}};
         TC_LIST(attrs, softmax_attrs),                                  \
         TC_LIST(inplace, in_place),                                     \
         .infer = softmax_infer,                                         \
+        .cost = tc_cost_normalize,                                      \
         .grad = gradient,                                               \
     };
 SOFTMAX(softmax, x_port, y_port, unary_inplace, softmax_grad,

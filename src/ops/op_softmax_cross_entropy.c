@@ -5,6 +5,7 @@
  */
 #include "core/shape.h"
 #include "ops/build.h"
+#include "ops/cost.h"
 #include "tensorc/ops/elementwise.h"
 #include "tensorc/ops/nn.h"
 #include "tensorc/ops/reduce.h"
@@ -195,6 +196,7 @@ const tc_op tc_op_softmax_cross_entropy = {
     TC_LIST(outputs, loss_outputs),
     TC_LIST(attrs, loss_attrs),
     .infer = loss_infer,
+    .cost = tc_cost_normalize,
     .grad = loss_grad,
 };
 const tc_op tc_op_softmax_cross_entropy_dense = {
@@ -204,6 +206,7 @@ const tc_op tc_op_softmax_cross_entropy_dense = {
     TC_LIST(inputs, dense_inputs),
     TC_LIST(outputs, loss_outputs),
     .infer = loss_infer,
+    .cost = tc_cost_normalize,
     .grad = loss_grad,
 };
 const tc_op tc_op_softmax_cross_entropy_grad = {
@@ -214,6 +217,7 @@ const tc_op tc_op_softmax_cross_entropy_grad = {
     TC_LIST(outputs, gradient_outputs),
     TC_LIST(attrs, loss_attrs),
     .infer = gradient_infer,
+    .cost = tc_cost_normalize,
     .grad = gradient_grad,
 };
 const tc_op tc_op_softmax_cross_entropy_dense_grad = {
@@ -223,6 +227,7 @@ const tc_op tc_op_softmax_cross_entropy_dense_grad = {
     TC_LIST(inputs, dense_gradient_inputs),
     TC_LIST(outputs, gradient_outputs),
     .infer = gradient_infer,
+    .cost = tc_cost_normalize,
     .grad = gradient_grad,
 };
 

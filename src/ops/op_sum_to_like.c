@@ -1,6 +1,7 @@
 /* The inverse of broadcasting. */
 #include "core/shape.h"
 #include "ops/build.h"
+#include "ops/cost.h"
 #include "tensorc/ops/reduce.h"
 #include "tensorc/ops/shape.h"
 
@@ -48,6 +49,7 @@ const tc_op tc_op_sum_to_like = {
     TC_LIST(outputs, sum_to_like_outputs),
     TC_LIST(inplace, sum_to_like_inplace),
     .infer = sum_to_like_infer,
+    .cost = tc_cost_each_input,
     .grad = sum_to_like_grad,
 };
 
