@@ -71,7 +71,8 @@ static tc_status finish(tc_planner *p)
     (plan->list = tc_arena_memdup(arena, p->list.data, p->list.count * sizeof *p->list.data), \
      plan->total = (int32_t)p->list.count, plan->list != NULL)
     if (p->operands.count > INT32_MAX || !MOVE(steps, n_steps) || !MOVE(operands, n_operands) ||
-        !MOVE(buffers, n_buffers) || !MOVE(variables, n_variables) || !MOVE(packs, n_packs))
+        !MOVE(buffers, n_buffers) || !MOVE(variables, n_variables) || !MOVE(packs, n_packs) ||
+        !MOVE(regions, n_regions))
         return tc_compiler_exhausted();
 #undef MOVE
     plan->outputs = tc_arena_array(arena, (size_t)n_outputs, sizeof *plan->outputs);
@@ -92,12 +93,14 @@ static void free_planner(tc_planner *p)
     tc_vector_free(&p->storages);
     tc_vector_free(&p->buffers);
     tc_vector_free(&p->buffer_storage);
+    tc_vector_free(&p->buffer_value);
     tc_vector_free(&p->steps);
     tc_vector_free(&p->step_workspace);
     tc_vector_free(&p->operands);
     tc_vector_free(&p->variables);
     tc_vector_free(&p->variable_nodes);
     tc_vector_free(&p->packs);
+    tc_vector_free(&p->regions);
     tc_arena_free(&p->scratch);
 }
 

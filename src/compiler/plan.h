@@ -44,7 +44,21 @@ typedef struct tc_step {
     int32_t pack; /* index of plan->packs, -1: none */
     int32_t
         node; /* of the program's graph, for messages and profiles; -1: a copy the planner added */
+    int32_t region; /* index of plan->regions; -1: it runs alone */
+    int32_t lane;   /* of its region, 0 without one */
 } tc_step;
+
+/**
+ * Compute steps first_step ... first_step + n_steps - 1 in lanes: steps of one lane run in order,
+ * lanes beside each other. Lane l has the steps from lane_begin[l] to before lane_begin[l + 1]
+ * (indexes of plan->steps); no step needs a result of another lane.
+ */
+typedef struct tc_region {
+    int32_t first_step;
+    int32_t n_steps;
+    int32_t n_lanes;
+    const int32_t *lane_begin; /* n_lanes + 1 */
+} tc_region;
 
 /** A constant input that a kernel wants packed: made once per store and shared. */
 typedef struct tc_pack {
@@ -79,6 +93,8 @@ typedef struct tc_plan {
     int32_t n_constants;
     tc_pack *packs;
     int32_t n_packs;
+    tc_region *regions; /* in order of their steps */
+    int32_t n_regions;
     tc_value_info *outputs; /* dtype and shape of each fetch */
     size_t arena_bytes;     /* peak of intermediate results and workspaces */
     size_t live_bytes; /* of those, alive at the fullest step: what no placement could go below */

@@ -2,6 +2,45 @@
 #include "compiler/memory.h"
 #include "compiler/planner.h"
 
+static int32_t storage_at(const tc_planner *p, int32_t operand)
+{
+    int32_t buffer = p->operands.data[operand];
+    return buffer < 0 ? -1 : p->buffer_storage.data[buffer];
+}
+
+/*
+ * Lifetimes
+ */
+static void use(tc_planner *p, int32_t storage, int32_t index)
+{
+    tc_storage *s = &p->storages.data[storage];
+    const tc_step *step = &p->steps.data[index];
+    bool again = s->last >= 0 && step->region >= 0 && p->steps.data[s->last].region == step->region;
+    if (s->first < 0)
+        s->first = index;
+    s->lane = again && s->lane != step->lane ? -1 : step->lane;
+    s->last = index;
+}
+
+/* From the steps as they stand, in the order of their indexes. */
+static void find_lifetimes(tc_planner *p)
+{
+    for (size_t i = 0; i < p->storages.count; i++) {
+        tc_storage *s = &p->storages.data[i];
+        s->first = s->last = s->lane = s->alias = -1;
+    }
+    for (size_t i = 0; i < p->steps.count; i++) {
+        const tc_step *step = &p->steps.data[i];
+        for (int32_t k = 0; k < step->n_inputs + step->n_outputs; k++) {
+            int32_t storage = storage_at(p, step->first_input + k);
+            if (storage >= 0)
+                use(p, storage, (int32_t)i);
+        }
+        if (p->step_workspace.data[i] >= 0)
+            use(p, p->step_workspace.data[i], (int32_t)i);
+    }
+}
+
 /* Storages that share memory in place, seen from the one that began it. */
 typedef struct chains {
     tc_planner *p;
@@ -9,12 +48,6 @@ typedef struct chains {
     int32_t *last;  /* per start: last step of the whole chain */
     int32_t *taken; /* per start: the step that last took it over, -1 */
 } chains;
-
-static int32_t storage_at(const tc_planner *p, int32_t operand)
-{
-    int32_t buffer = p->operands.data[operand];
-    return buffer < 0 ? -1 : p->buffer_storage.data[buffer];
-}
 
 /* Whether output storage `to` may take the memory of the input operand number `input`, which dies
  * in this step. */
@@ -28,6 +61,9 @@ static bool may_take(const chains *c, const tc_step *step, int32_t index, int32_
     int32_t start = c->start[from];
     if (c->last[start] != index || c->taken[start] == index || p->storages.data[to].bytes == 0 ||
         p->storages.data[from].bytes != p->storages.data[to].bytes)
+        return false;
+    /* Beside other lanes "last" means nothing: the memory must be this lane's alone. */
+    if (step->region >= 0 && p->storages.data[from].lane < 0)
         return false;
     for (int32_t k = 0; k < step->n_inputs; k++) {
         int32_t other = storage_at(p, step->first_input + k);
@@ -49,8 +85,8 @@ static void pair_step(chains *c, int32_t index)
         int32_t to = storage_at(p, step->first_output + output);
         if (!may_take(c, step, index, input, to))
             continue;
-        int32_t from = storage_at(p, step->first_input + input), start = c->start[from];
-        p->storages.data[to].alias = from;
+        int32_t start = c->start[storage_at(p, step->first_input + input)];
+        p->storages.data[to].alias = start;
         c->start[to] = start;
         c->taken[start] = index;
         if (p->storages.data[to].last > c->last[start])
@@ -78,25 +114,41 @@ static tc_status find_pairs(tc_planner *p)
     return TC_OK;
 }
 
-/* Bytes alive at the fullest step. Blocks in one chain follow each other, so an alias adds what
- * lies beyond its source. */
-static tc_status find_peak(tc_planner *p)
+/*
+ * Placement
+ */
+/* The steps that the memory of a storage lasts for. Steps of a region go on at the same time, so
+ * what one of them uses lasts for all of it. */
+static void lasting(const tc_planner *p, const tc_storage *s, int32_t *first, int32_t *last)
+{
+    int32_t begin = p->steps.data[s->first].region, end = p->steps.data[s->last].region;
+    *first = begin < 0 ? s->first : p->regions.data[begin].first_step;
+    *last = end < 0 ? s->last : p->regions.data[end].first_step + p->regions.data[end].n_steps - 1;
+}
+
+/* Bytes alive at the fullest step. */
+static tc_status find_peak(tc_planner *p, const tc_lifetime *blocks, int32_t count)
 {
     size_t n_steps = p->steps.count, live = 0;
     size_t *begins = tc_arena_array(&p->scratch, n_steps + 1, sizeof *begins);
     size_t *ends = tc_arena_array(&p->scratch, n_steps + 1, sizeof *ends);
-    if (!begins || !ends)
+    /* Blocks in one chain follow each other: they last as one. */
+    int32_t *whole = tc_arena_array(&p->scratch, (size_t)count, sizeof *whole);
+    if (!begins || !ends || !whole)
         return tc_compiler_exhausted();
-    for (size_t i = 0; i < p->storages.count; i++) {
-        const tc_storage *s = &p->storages.data[i];
-        if (s->place != TC_PLACE_ARENA || s->first < 0)
-            continue;
-        size_t bytes = tc_align_up(s->bytes, TC_ALIGNMENT);
-        /* The source of an in-place pair dies in the step that begins its successor: count the two
-         * once there. */
-        begins[s->alias >= 0 ? s->first + 1 : s->first] += bytes;
-        ends[s->last + 1] += bytes;
+    for (int32_t i = 0; i < count; i++) {
+        int32_t start = blocks[i].alias < 0 ? i : blocks[i].alias;
+        if (blocks[i].last > whole[start])
+            whole[start] = blocks[i].last;
     }
+    for (int32_t i = 0; i < count; i++) {
+        if (blocks[i].alias >= 0)
+            continue;
+        size_t bytes = tc_align_up(blocks[i].bytes, TC_ALIGNMENT);
+        begins[blocks[i].first] += bytes;
+        ends[whole[i] + 1] += bytes;
+    }
+    p->plan->live_bytes = 0;
     p->plan->peak_step = -1;
     for (size_t i = 0; i < n_steps; i++) {
         live += begins[i] - ends[i];
@@ -144,14 +196,16 @@ static tc_status give_offsets(tc_planner *p)
         block_of[i] = -1;
         if (s->place != TC_PLACE_ARENA || s->first < 0)
             continue;
-        block_of[i] = count;
-        /* The storage that an alias names was made by an earlier step, though not always numbered
-         * before. */
-        blocks[count++] = (tc_lifetime){s->bytes, s->first, s->last, s->alias, 0};
+        tc_lifetime *block = &blocks[block_of[i] = count++];
+        *block = (tc_lifetime){.bytes = s->bytes, .alias = s->alias};
+        lasting(p, s, &block->first, &block->last);
     }
+    /* The storage that an alias names was made by an earlier step, though not always numbered
+     * before. */
     for (int32_t i = 0; i < count; i++)
         if (blocks[i].alias >= 0)
             blocks[i].alias = block_of[blocks[i].alias];
+    TC_TRY(find_peak(p, blocks, count));
     TC_TRY(tc_memory_plan(blocks, count, &p->plan->arena_bytes));
     for (size_t i = 0; i < n; i++)
         if (block_of[i] >= 0)
@@ -161,9 +215,9 @@ static tc_status give_offsets(tc_planner *p)
 
 tc_status tc_plan_place(tc_planner *p)
 {
+    find_lifetimes(p);
     TC_TRY(find_pairs(p));
     TC_TRY(give_offsets(p));
-    TC_TRY(find_peak(p));
     for (size_t i = 0; i < p->buffers.count; i++) {
         const tc_storage *s = &p->storages.data[p->buffer_storage.data[i]];
         p->buffers.data[i].place = s->place;

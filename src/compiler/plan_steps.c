@@ -22,7 +22,7 @@ bool tc_plan_is_view(const tc_node *node)
  */
 static int32_t add_storage(tc_planner *p, tc_place place, int32_t index, size_t bytes)
 {
-    tc_storage storage = {place, index, -1, -1, -1, bytes, 0};
+    tc_storage storage = {place, index, -1, -1, -1, -1, bytes, 0};
     if (!tc_vector_push(&p->storages, storage))
         return -1;
     return (int32_t)p->storages.count - 1;
@@ -43,7 +43,8 @@ static int32_t add_buffer(tc_planner *p, int32_t value, int32_t storage)
     tc_buffer buffer = {.bytes = bytes_of(p, value), .info = p->infos[value]};
     buffer.info.known = NULL; /* its elements lie in scratch memory */
     buffer.info.known_count = 0;
-    if (storage < 0 || !tc_vector_push(&p->buffer_storage, storage))
+    if (storage < 0 || !tc_vector_push(&p->buffer_storage, storage) ||
+        !tc_vector_push(&p->buffer_value, value))
         return -1;
     return tc_vector_push(&p->buffers, buffer) ? (int32_t)p->buffers.count - 1 : -1;
 }
@@ -107,18 +108,8 @@ int32_t tc_plan_copy_buffer(tc_planner *p, int32_t value)
 /*
  * Steps
  */
-static void use(tc_planner *p, int32_t buffer, int32_t step)
-{
-    tc_storage *storage = &p->storages.data[p->buffer_storage.data[buffer]];
-    if (storage->first < 0)
-        storage->first = step;
-    storage->last = step;
-}
-
 static tc_status push_operand(tc_planner *p, int32_t buffer)
 {
-    if (buffer >= 0)
-        use(p, buffer, (int32_t)p->steps.count);
     return tc_vector_push(&p->operands, buffer) ? TC_OK : tc_compiler_exhausted();
 }
 
@@ -142,7 +133,8 @@ tc_status tc_plan_add_copy(tc_planner *p, int32_t from, int32_t to)
                     .n_outputs = 1,
                     .copy_bytes = bytes,
                     .pack = -1,
-                    .node = -1};
+                    .node = -1,
+                    .region = -1};
     TC_TRY(push_operand(p, from));
     TC_TRY(push_operand(p, to));
     p->plan->copied_bytes += bytes;
@@ -235,7 +227,7 @@ tc_status tc_plan_add_kernel(tc_planner *p, const tc_node *node)
     for (int32_t k = 0; k < node->n_inputs; k++)
         p->node_infos[k] = node->inputs[k].node < 0 ? (tc_value_info){0}
                                                     : p->infos[tc_plan_value(p, node->inputs[k])];
-    tc_step step = {.pack = -1, .node = node->index};
+    tc_step step = {.pack = -1, .node = node->index, .region = -1};
     TC_TRY(find_kernel(p, node, outputs, &step.kernel));
     tc_prepared prepared;
     tc_status status =
@@ -254,8 +246,6 @@ tc_status tc_plan_add_kernel(tc_planner *p, const tc_node *node)
         workspace = add_storage(p, TC_PLACE_ARENA, 0, step.workspace_bytes);
         if (workspace < 0)
             return tc_compiler_exhausted();
-        p->storages.data[workspace].first = (int32_t)p->steps.count;
-        p->storages.data[workspace].last = (int32_t)p->steps.count;
     }
     return push_step(p, &step, workspace);
 }

@@ -10,8 +10,11 @@ typedef struct tc_storage {
     tc_place place;
     int32_t index; /* as in tc_buffer */
     int32_t alias; /* storage whose memory this one takes over in place, -1 */
-    int32_t first; /* step that produces it, -1 until then; arena only, as the rest */
-    int32_t last;
+    /* What tc_plan_lifetimes finds, -1 where no step uses it. */
+    int32_t first; /* step that produces it */
+    int32_t last;  /* step that uses it last */
+    int32_t
+        lane; /* in the region of `last`: the lane of all steps there that use it, -1: several */
     size_t bytes;
     size_t offset;
 } tc_storage;
@@ -52,20 +55,45 @@ typedef struct tc_planner {
     TC_VECTOR(tc_storage) storages;
     TC_VECTOR(tc_buffer) buffers;
     TC_VECTOR(int32_t) buffer_storage; /* storage of each buffer */
+    TC_VECTOR(int32_t) buffer_value;   /* value of each buffer */
     TC_VECTOR(tc_step) steps;
     TC_VECTOR(int32_t) step_workspace; /* storage of each step's workspace, -1 */
     TC_VECTOR(int32_t) operands;
     TC_VECTOR(tc_plan_variable) variables;
     TC_VECTOR(int32_t) variable_nodes;
     TC_VECTOR(tc_pack) packs;
+    TC_VECTOR(tc_region) regions; /* lane_begin lies in plan->arena */
 } tc_planner;
 
 /** Checks the feeds and infers all shapes. */
 tc_status tc_plan_infer(tc_planner *planner);
 /** Decides what runs, in which order and where it reads and writes. */
 tc_status tc_plan_schedule(tc_planner *planner);
-/** Finds in-place pairs and gives arena memory to the rest. */
+/** Finds lifetimes of the steps as they stand now, in-place pairs, and memory for the rest. May be
+ * called again after steps have changed. */
 tc_status tc_plan_place(tc_planner *planner);
+
+/* plan_order.c: what may change places. */
+
+/** What each compute step waits for: step i for steps[begin[i]] ... steps[begin[i + 1] - 1], all of
+ * them earlier ones and possibly several times the same. In scratch memory. */
+typedef struct tc_needs {
+    int32_t *begin;
+    int32_t *steps;
+    bool entangled; /* there would be too many: the order must stay, and the lists are empty */
+} tc_needs;
+
+/** Data and control dependencies of the compute steps as scheduled; what reaches outside keeps its
+ * order. */
+tc_status tc_plan_needs(tc_planner *planner, tc_needs *needs);
+/** Puts compute step order[i] at place i, for every compute step. */
+tc_status tc_plan_reorder(tc_planner *planner, const int32_t *order);
+
+/* plan_branches.c */
+
+/** Gathers compute steps into regions of lanes: reorders them, sets region and lane of each and
+ * fills `regions`. Called by make_plan between schedule and placement. */
+tc_status tc_plan_branches(tc_planner *planner);
 
 /* plan_steps.c: adding steps. */
 
