@@ -231,6 +231,30 @@ bool tc_tensor_is_read_only(const tc_tensor *tensor)
     return atomic_load_explicit(&tensor->read_only, memory_order_relaxed);
 }
 
+/* The tensor whose storage this one shows. */
+static const tc_tensor *owner(const tc_tensor *tensor)
+{
+    return tensor->base ? tensor->base : tensor;
+}
+
+bool tc_tensor_is_mapped(const tc_tensor *tensor)
+{
+    return owner(tensor)->source != NULL;
+}
+
+tc_status tc_tensor_check(const tc_tensor *tensor)
+{
+    const tc_tensor *from = owner(tensor);
+    return from->source ? from->source->check(from->context) : TC_OK;
+}
+
+void tc_tensor_forget(const tc_tensor *tensor)
+{
+    const tc_tensor *from = owner(tensor);
+    if (from->source)
+        from->source->forget(from->context);
+}
+
 tc_status tc_tensor_reshape(tc_tensor *tensor, tc_shape shape, tc_tensor **out)
 {
     if (!out)

@@ -12,6 +12,14 @@
 
 #include "base/text.h"
 
+/** What can be asked of where the elements of a tensor lie. */
+typedef struct tc_tensor_source {
+    /** DATA_LOSS when the elements are not what was once written. Thread-safe. */
+    tc_status (*check)(void *context);
+    /** Takes the pages out of memory; reading brings them back. Thread-safe. */
+    void (*forget)(void *context);
+} tc_tensor_source;
+
 /**
  * Everything but `references` and `read_only` is constant from creation on. The storage is one of
  *   - a block that follows the header in the same allocation (small tensors),
@@ -29,7 +37,8 @@ struct tc_tensor {
     void *data; /* never NULL */
     void (*deleter)(void *context);
     void *context;
-    tc_tensor *base; /* never itself a view */
+    const tc_tensor_source *source; /* of a mapped file, called with `context`; NULL: memory */
+    tc_tensor *base;                /* never itself a view */
 };
 
 /** As tc_tensor_create, with all bits zero. */
@@ -59,6 +68,17 @@ void tc_tensor_freeze(tc_tensor *tensor);
 
 /** True when the storage must not be written. */
 bool tc_tensor_is_read_only(const tc_tensor *tensor);
+
+/**
+ * True for elements in a mapped file, which nobody can write: they may be shared instead of copied.
+ */
+bool tc_tensor_is_mapped(const tc_tensor *tensor);
+
+/** Checks the elements of a mapped tensor, once; TC_OK for any other. Thread-safe. */
+TC_MUST_USE tc_status tc_tensor_check(const tc_tensor *tensor);
+
+/** Gives memory back to the system that a mapped tensor can do without until it is read again. */
+void tc_tensor_forget(const tc_tensor *tensor);
 
 /** Appends what tc_tensor_print prints, without the final newline. */
 void tc_tensor_format(const tc_tensor *tensor, tc_text *text);

@@ -51,15 +51,15 @@ static tc_status create_frame(const tc_bound_plan *bound, tc_frame **out)
     return TC_OK;
 }
 
-static const void *pack_source(const tc_bound_plan *bound, const tc_pack *pack,
-                               const tc_variable **variable)
+static const tc_tensor *pack_source(const tc_bound_plan *bound, const tc_pack *pack,
+                                    const tc_variable **variable)
 {
     const tc_buffer *buffer = &bound->plan->buffers[pack->buffer];
     *variable = NULL;
     if (buffer->place == TC_PLACE_CONSTANT)
-        return tc_tensor_data(bound->plan->constants[buffer->index]);
+        return bound->plan->constants[buffer->index];
     *variable = bound->variables[buffer->index];
-    return tc_tensor_data((*variable)->tensor);
+    return (*variable)->tensor;
 }
 
 tc_status tc_frame_pack(tc_session *session, const tc_bound_plan *bound, tc_frame *frame)
@@ -67,11 +67,11 @@ tc_status tc_frame_pack(tc_session *session, const tc_bound_plan *bound, tc_fram
     for (int32_t i = 0; i < bound->plan->n_packs; i++) {
         const tc_pack *pack = &bound->plan->packs[i];
         const tc_variable *variable;
-        const void *data = pack_source(bound, pack, &variable);
+        const tc_tensor *tensor = pack_source(bound, pack, &variable);
         tc_packed *old = frame->packed[i];
         if (old && (!variable || old->version == variable->version))
             continue;
-        tc_status status = tc_store_pack(session->store, pack, data, variable, &frame->packed[i]);
+        tc_status status = tc_store_pack(session->store, pack, tensor, variable, &frame->packed[i]);
         tc_packed_release(session->store, old);
         TC_TRY(status);
         atomic_fetch_add_explicit(&session->counters.packed_bytes, pack->bytes,
@@ -103,6 +103,8 @@ static tc_status bind_operands(tc_bound_plan *bound)
         tc_arena_array(&bound->arena, (size_t)plan->n_operands, sizeof *bound->patches);
     if (!bound->patches)
         return tc_fail_memory(bound->arena.bytes, "a plan");
+    for (int32_t i = 0; i < plan->n_constants; i++)
+        TC_TRY(tc_tensor_check(plan->constants[i]));
     for (int32_t i = 0; i < plan->n_operands; i++) {
         if (plan->operands[i] < 0)
             continue;

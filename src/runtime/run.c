@@ -154,6 +154,10 @@ static void commit(run *r)
 static tc_status patch_operands(run *r)
 {
     tc_frame *frame = r->frame;
+    for (int32_t i = 0; i < r->plan->n_variables; i++)
+        if (r->bound->variables[i]->mapped)
+            TC_TRY(tc_store_prepare(r->session->store, r->bound->variables[i],
+                                    r->plan->variables[i].written));
     for (int32_t i = 0; i < r->bound->n_patches; i++) {
         const tc_patch *patch = &r->bound->patches[i];
         void **operand = &frame->operands[patch->operand];

@@ -12,6 +12,7 @@
 #include "base/status.h"
 #include "core/kernel.h"
 #include "core/registry.h"
+#include "core/tensor.h"
 
 /* The default runtime lives while somebody holds a reference; the pointer itself does not count. */
 static pthread_mutex_t default_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -81,6 +82,9 @@ static tc_status target_fold(const tc_target *target, const tc_attrs *attrs,
                                          n_outputs, target->threads, &arena, &prepared);
     for (int32_t i = 0; i < n_outputs; i++)
         outputs[i] = NULL;
+    for (int32_t i = 0; i < n_inputs && status == TC_OK; i++)
+        if (inputs[i])
+            status = tc_tensor_check(inputs[i]);
     for (int32_t i = 0; i < n_outputs && status == TC_OK; i++)
         status = tc_tensor_create(output_infos[i].dtype, output_infos[i].shape, &outputs[i]);
     if (status == TC_OK) {

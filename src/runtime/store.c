@@ -6,6 +6,9 @@
 #include "core/shape.h"
 #include "core/tensor.h"
 
+/* Smaller contents are copied, so that runs need not ask whether they are ready. */
+#define SHARED_BYTES ((size_t)64 << 10)
+
 tc_status tc_store_create(tc_runtime *runtime, tc_store **out)
 {
     if (!out)
@@ -215,13 +218,27 @@ tc_status tc_store_read(tc_store *store, const char *name, tc_tensor **out)
                          "tc_session_initialize or restore a checkpoint",
                          name);
     else
+        status = tc_tensor_check(variable->tensor);
+    if (status == TC_OK)
         status = tc_tensor_create_copy(variable->dtype, variable->shape,
                                        tc_tensor_data(variable->tensor), out);
     pthread_rwlock_unlock(&store->lock);
     return status;
 }
 
-/* Copies every tensor and finds or adds its variable, so that the swap afterwards needs no memory.
+/* The content that `tensor` gives a variable: a copy, unless that takes time and memory and nobody
+ * can change the elements. */
+static tc_status take_content(tc_tensor *tensor, tc_tensor **out)
+{
+    if (tc_tensor_is_mapped(tensor) && tc_tensor_bytes(tensor) >= SHARED_BYTES) {
+        *out = tc_tensor_retain(tensor);
+        return TC_OK;
+    }
+    return tc_tensor_create_copy(tc_tensor_dtype(tensor), *tc_tensor_shape(tensor),
+                                 tc_tensor_data(tensor), out);
+}
+
+/* Takes every tensor and finds or adds its variable, so that the swap afterwards needs no memory.
  */
 static tc_status prepare_restore(tc_store *store, const char *const *names,
                                  tc_tensor *const *tensors, size_t count, tc_variable **variables,
@@ -230,8 +247,7 @@ static tc_status prepare_restore(tc_store *store, const char *const *names,
     for (size_t i = 0; i < count; i++) {
         if (!names[i] || !tensors[i])
             return tc_fail(TC_INVALID_ARGUMENT, "store restore: entry %zu is NULL", i);
-        TC_TRY(tc_tensor_create_copy(tc_tensor_dtype(tensors[i]), *tc_tensor_shape(tensors[i]),
-                                     tc_tensor_data(tensors[i]), &copies[i]));
+        TC_TRY(take_content(tensors[i], &copies[i]));
     }
     for (size_t i = 0; i < count; i++) {
         pthread_mutex_lock(&store->table);
@@ -261,6 +277,7 @@ static tc_status swap_contents(size_t count, tc_variable *const *variables, tc_t
     for (size_t i = 0; i < count; i++) {
         tc_tensor *old = variables[i]->tensor;
         variables[i]->tensor = copies[i];
+        variables[i]->mapped = tc_tensor_is_mapped(copies[i]);
         variables[i]->dtype = tc_tensor_dtype(copies[i]);
         variables[i]->shape = *tc_tensor_shape(copies[i]);
         variables[i]->version++;
@@ -299,6 +316,23 @@ tc_status tc_store_restore(tc_store *store, const char *const *names, tc_tensor 
     return status;
 }
 
+tc_status tc_store_prepare(tc_store *store, tc_variable *variable, bool written)
+{
+    tc_tensor *old = variable->tensor, *own;
+    tc_status status = tc_tensor_check(old);
+    if (status != TC_OK)
+        return tc_fail_prefix(status, "variable '%s': ", variable->name);
+    if (!written)
+        return TC_OK;
+    TC_TRY(tc_tensor_create_copy(variable->dtype, variable->shape, tc_tensor_data(old), &own));
+    pthread_rwlock_wrlock(&store->lock);
+    variable->tensor = own;
+    variable->mapped = false;
+    pthread_rwlock_unlock(&store->lock);
+    tc_tensor_release(old);
+    return TC_OK;
+}
+
 /*
  * Packed weights
  */
@@ -311,9 +345,10 @@ static bool same_pack(const tc_packed *packed, const tc_pack *pack, const void *
             memcmp(packed->params, pack->params, pack->params_bytes) == 0);
 }
 
-tc_status tc_store_pack(tc_store *store, const tc_pack *pack, const void *data,
+tc_status tc_store_pack(tc_store *store, const tc_pack *pack, const tc_tensor *tensor,
                         const tc_variable *variable, tc_packed **out)
 {
+    const void *data = tc_tensor_data(tensor);
     const void *source = variable ? (const void *)variable : data;
     uint64_t version = variable ? variable->version : 0;
     tc_status status = TC_OK;
@@ -337,6 +372,7 @@ tc_status tc_store_pack(tc_store *store, const tc_pack *pack, const void *data,
             if (pack->params_bytes > 0)
                 memcpy(params, pack->params, pack->params_bytes);
             pack->kernel->pack(params, data, blob);
+            tc_tensor_forget(tensor); /* the packed form is what runs read from now on */
             *packed = (tc_packed){.kernel = pack->kernel,
                                   .params = params,
                                   .params_bytes = pack->params_bytes,

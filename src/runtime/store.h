@@ -22,6 +22,7 @@ typedef struct tc_variable {
     tc_tensor *tensor; /* NULL: no content yet. Replaced or written only under the write lock. */
     uint64_t version;  /* raised whenever the content changes from outside of plans */
     bool declared;     /* by a session; otherwise restored ahead of one */
+    bool mapped; /* the content lies in a file: runs call tc_store_prepare before they use it */
 } tc_variable;
 
 /** The packed form of a weight, shared by all plans of the store. */
@@ -60,11 +61,18 @@ tc_status tc_store_declare(tc_store *store, const char *name, tc_dtype dtype, co
 void tc_store_fill(tc_store *store, tc_variable *variable, tc_tensor *tensor);
 
 /**
- * A reference to the packed form of `data` (of a constant, or of `variable` when not NULL) for
- * `pack`, made now when the store has none. The caller holds the read lock or the writer mutex when
+ * Checks the content of a mapped variable when it is used for the first time, and gives it memory
+ * of its own when it is to be written. The caller holds the read lock, or the writer mutex when
+ * `written`. DATA_LOSS when the file is damaged, RESOURCE_EXHAUSTED.
+ */
+tc_status tc_store_prepare(tc_store *store, tc_variable *variable, bool written);
+
+/**
+ * A reference to the packed form of `tensor` (a constant, or the content of `variable` when not
+ * NULL) for `pack`, made now when the store has none. The caller holds the read lock or the writer mutex when
  * `variable` is given.
  */
-tc_status tc_store_pack(tc_store *store, const tc_pack *pack, const void *data,
+tc_status tc_store_pack(tc_store *store, const tc_pack *pack, const tc_tensor *tensor,
                         const tc_variable *variable, tc_packed **out);
 void tc_packed_release(tc_store *store, tc_packed *packed);
 

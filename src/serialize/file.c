@@ -324,6 +324,15 @@ tc_mapping *tc_mapping_retain(tc_mapping *mapping)
     return mapping;
 }
 
+void tc_mapping_forget(const tc_mapping *mapping, const uint8_t *data, size_t size)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t begin = tc_align_up((size_t)(data - mapping->data), page);
+    size_t end = ((size_t)(data - mapping->data) + size) / page * page;
+    if (begin < end)
+        (void)madvise((void *)(uintptr_t)(mapping->data + begin), end - begin, MADV_DONTNEED);
+}
+
 void tc_mapping_release(void *argument)
 {
     tc_mapping *mapping = argument;

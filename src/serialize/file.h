@@ -64,6 +64,8 @@ typedef struct tc_mapping {
  */
 TC_MUST_USE tc_status tc_mapping_open(const char *path, tc_mapping **out);
 tc_mapping *tc_mapping_retain(tc_mapping *mapping);
+/** Lets the system drop the whole pages of a part of the mapping; reading brings them back. */
+void tc_mapping_forget(const tc_mapping *mapping, const uint8_t *data, size_t size);
 /** Takes a tc_mapping, so that it can be the deleter of a tensor. NULL is allowed. */
 void tc_mapping_release(void *mapping);
 

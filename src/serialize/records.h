@@ -61,7 +61,7 @@ typedef struct tc_record {
     size_t offset; /* of the record in the file */
 } tc_record;
 
-/** A file of which every record is intact. Read-only, so that threads may share it. */
+/** A file of which every record is intact, apart from deferred ones. Read-only, so that threads may share it. */
 typedef struct tc_records {
     tc_mapping *mapping;
     const char *path;
@@ -69,6 +69,7 @@ typedef struct tc_records {
     uint32_t format;
     uint64_t sequence;
     const char *producer;
+    bool deferred; /* large tensors are checked when their elements are first used */
     tc_arena arena;
 } tc_records;
 
@@ -78,6 +79,12 @@ typedef struct tc_records {
  * (newer format), INVALID_ARGUMENT (another kind).
  */
 TC_MUST_USE tc_status tc_records_open(tc_records *records, const char *path, Tensorc__Kind kind);
+/**
+ * The same without reading the elements of large tensors: the tensor that tc_stored_tensor_get
+ * gives checks its record when tc_tensor_check asks for it.
+ */
+TC_MUST_USE tc_status tc_records_open_deferred(tc_records *records, const char *path,
+                                               Tensorc__Kind kind);
 /** Reads the header alone, without looking whether the rest is there. */
 TC_MUST_USE tc_status tc_records_open_header(tc_records *records, const char *path);
 void tc_records_close(tc_records *records);

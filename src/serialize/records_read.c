@@ -15,6 +15,9 @@
  */
 #define MEMORY_PER_BYTE 64
 
+/* Tensors of fewer bytes are checked at once: reading them takes no time. */
+#define DEFERRED_BYTES ((size_t)1 << 20)
+
 enum { crc_size = 5, crc_tag = TC_WIRE_TAG(15, TC_WIRE_FIXED32) };
 
 const char *tc_kind_name(Tensorc__Kind kind)
@@ -30,6 +33,23 @@ tc_status tc_records_fail(const tc_records *records, size_t offset, const char *
     tc_fail_v(TC_DATA_LOSS, format, arguments);
     va_end(arguments);
     return tc_fail_prefix(TC_DATA_LOSS, "'%s', byte %zu: ", records->path, offset);
+}
+
+static tc_status check_sum(const char *path, size_t offset, const uint8_t *data, size_t size,
+                           uint32_t crc)
+{
+    uint32_t actual = tc_crc32c(0, data, size);
+    if (actual == crc)
+        return TC_OK;
+    return tc_fail(TC_DATA_LOSS,
+                   "'%s', byte %zu: damaged: the checksum of this record is %08x instead of %08x",
+                   path, offset, (unsigned)actual, (unsigned)crc);
+}
+
+static bool is_deferred(const tc_records *records, const tc_record *record)
+{
+    return records->deferred && record->number == TENSORC__RECORD__CONTENT_TENSOR &&
+           record->size >= DEFERRED_BYTES;
 }
 
 /*
@@ -50,12 +70,9 @@ static tc_status parse(const tc_records *records, size_t offset, tc_record *reco
         return tc_records_fail(records, offset,
                                "malformed record: not one content and its checksum");
     *crc = tc_wire_fixed32(end - 4);
-    uint32_t actual = tc_crc32c(0, begin, (size_t)(end - begin) - crc_size);
-    if (actual != *crc)
-        return tc_records_fail(records, offset,
-                               "damaged: the checksum of this record is %08x instead of %08x",
-                               (unsigned)actual, (unsigned)*crc);
     *record = (tc_record){field.number, field.data, field.size, offset};
+    if (!is_deferred(records, record))
+        TC_TRY(check_sum(records->path, offset, begin, (size_t)(end - begin) - crc_size, *crc));
     *next = (size_t)(end - records->mapping->data);
     return TC_OK;
 }
@@ -228,11 +245,13 @@ tc_status tc_records_open_header(tc_records *records, const char *path)
     return open_file(records, path, &next, &crc);
 }
 
-tc_status tc_records_open(tc_records *records, const char *path, Tensorc__Kind kind)
+static tc_status open_records(tc_records *records, const char *path, Tensorc__Kind kind,
+                              bool deferred)
 {
     size_t next;
     uint32_t crc;
     TC_TRY(open_file(records, path, &next, &crc));
+    records->deferred = deferred;
     tc_status status = check_records(records, next, crc);
     if (status == TC_OK && kind != TENSORC__KIND__KIND_UNKNOWN && kind != records->kind)
         status = tc_fail(TC_INVALID_ARGUMENT, "'%s' is a %s, not a %s", path,
@@ -240,6 +259,16 @@ tc_status tc_records_open(tc_records *records, const char *path, Tensorc__Kind k
     if (status != TC_OK)
         tc_records_close(records);
     return status;
+}
+
+tc_status tc_records_open(tc_records *records, const char *path, Tensorc__Kind kind)
+{
+    return open_records(records, path, kind, false);
+}
+
+tc_status tc_records_open_deferred(tc_records *records, const char *path, Tensorc__Kind kind)
+{
+    return open_records(records, path, kind, true);
 }
 
 void tc_records_close(tc_records *records)
@@ -394,6 +423,102 @@ tc_status tc_records_tensor(const tc_records *records, tc_record *record, tc_are
     return TC_OK;
 }
 
+/*
+ * Mapped tensors
+ */
+
+/* The record that a tensor lies in, for the check that is still to come. */
+typedef struct mapped_record {
+    tc_mapping *mapping; /* retained */
+    char *path;
+    const uint8_t *data; /* of the record up to its checksum */
+    size_t size;
+    size_t offset;
+    uint32_t crc;
+    atomic_bool checked;
+} mapped_record;
+
+static void release_mapped(void *context)
+{
+    mapped_record *mapped = context;
+    tc_mapping_release(mapped->mapping);
+    tc_free(mapped->path);
+    tc_free(mapped);
+}
+
+static tc_status check_mapped(void *context)
+{
+    mapped_record *mapped = context;
+    if (atomic_load_explicit(&mapped->checked, memory_order_relaxed))
+        return TC_OK;
+    TC_TRY(check_sum(mapped->path, mapped->offset, mapped->data, mapped->size, mapped->crc));
+    atomic_store_explicit(&mapped->checked, true, memory_order_relaxed);
+    return TC_OK;
+}
+
+static void forget_mapped(void *context)
+{
+    const mapped_record *mapped = context;
+    tc_mapping_forget(mapped->mapping, mapped->data, mapped->size);
+}
+
+static const tc_tensor_source mapped_source = {check_mapped, forget_mapped};
+
+/* `record` is intact or deferred. */
+static tc_status describe_mapped(const tc_records *records, const tc_record *record,
+                                 mapped_record **out)
+{
+    mapped_record *mapped = tc_alloc_zero(1, sizeof *mapped);
+    char *path = tc_strdup(records->path);
+    if (!mapped || !path) {
+        tc_free(mapped);
+        tc_free(path);
+        return tc_fail_memory(sizeof *mapped + strlen(records->path), "reading a file");
+    }
+    tc_wire wire = {records->mapping->data + record->offset, 10};
+    uint64_t length;
+    (void)tc_wire_read_varint(&wire, &length); /* parse has seen it */
+    const uint8_t *end = record->content + record->size;
+    *mapped = (mapped_record){.mapping = tc_mapping_retain(records->mapping),
+                              .path = path,
+                              .data = wire.data,
+                              .size = (size_t)(end - wire.data),
+                              .offset = record->offset,
+                              .crc = tc_wire_fixed32(end + 1)};
+    atomic_init(&mapped->checked, !is_deferred(records, record));
+    *out = mapped;
+    return TC_OK;
+}
+
+/* Checks a record whose elements are about to be read. */
+static tc_status check_deferred(const tc_records *records, const tc_record *record)
+{
+    if (!is_deferred(records, record))
+        return TC_OK;
+    mapped_record *mapped;
+    TC_TRY(describe_mapped(records, record, &mapped));
+    tc_status status = check_mapped(mapped);
+    release_mapped(mapped);
+    return status;
+}
+
+static tc_status map_tensor(const tc_records *records, const tc_stored_tensor *stored,
+                            tc_tensor **out)
+{
+    mapped_record *mapped;
+    if (stored->dtype == TC_BOOL)
+        TC_TRY(check_deferred(records, &stored->first));
+    TC_TRY(check_bools(records, stored, stored->data));
+    TC_TRY(describe_mapped(records, &stored->first, &mapped));
+    tc_status status = tc_tensor_wrap_read_only(stored->dtype, stored->shape, stored->data,
+                                                release_mapped, mapped, out);
+    if (status == TC_OK)
+        (*out)->source = &mapped_source;
+    else
+        release_mapped(mapped);
+    return status;
+}
+
 static tc_status gather(const tc_records *records, const tc_stored_tensor *stored, tc_tensor **out)
 {
     TC_TRY(tc_tensor_create(stored->dtype, stored->shape, out));
@@ -402,7 +527,9 @@ static tc_status gather(const tc_records *records, const tc_stored_tensor *store
     tc_status status = TC_OK;
     for (size_t done = 0; done < stored->bytes && status == TC_OK;) {
         tc_payload payload;
-        status = read_payload(records, &record, &payload);
+        status = check_deferred(records, &record);
+        if (status == TC_OK)
+            status = read_payload(records, &record, &payload);
         if (status != TC_OK)
             break;
         memcpy(to + done, payload.data.data, payload.data.size);
@@ -424,11 +551,7 @@ tc_status tc_stored_tensor_get(const tc_records *records, const tc_stored_tensor
 {
     if (!stored->data || (uintptr_t)stored->data % TC_PAYLOAD_ALIGNMENT || stored->bytes == 0)
         return gather(records, stored, out);
-    TC_TRY(check_bools(records, stored, stored->data));
-    TC_TRY(tc_tensor_wrap_read_only(stored->dtype, stored->shape, stored->data, tc_mapping_release,
-                                    records->mapping, out));
-    tc_mapping_retain(records->mapping);
-    return TC_OK;
+    return map_tensor(records, stored, out);
 }
 
 tc_status tc_records_blob(const tc_records *records, const tc_record *record, tc_arena *arena,

@@ -175,6 +175,7 @@ tc_status tc_records_put_tensor(tc_records_writer *writer, const char *name,
                                 const tc_tensor *tensor)
 {
     uint8_t *prefix, *end;
+    TC_TRY(tc_tensor_check(tensor)); /* a damaged file must not become an intact one */
     TC_TRY(begin_prefix(name, &prefix, &end));
     end = put_type(end, tensor);
     const char *data = tc_tensor_data(tensor);

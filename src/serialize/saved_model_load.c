@@ -162,7 +162,7 @@ tc_status tc_saved_model_load(const char *path, tc_registry *registry, tc_saved_
         return tc_fail(TC_INVALID_ARGUMENT, "loading a model: %s is NULL", path ? "out" : "path");
     *out = NULL;
     tc_records records;
-    TC_TRY(tc_records_open(&records, path, TENSORC__KIND__KIND_SAVED_MODEL));
+    TC_TRY(tc_records_open_deferred(&records, path, TENSORC__KIND__KIND_SAVED_MODEL));
     tc_saved_model *model = tc_alloc_zero(1, sizeof *model);
     tc_status status = model ? TC_OK : tc_fail_memory(sizeof *model, "loading a model");
     if (model) {
