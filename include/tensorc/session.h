@@ -36,11 +36,15 @@ typedef struct tc_runtime_options {
     tc_registry *registry; /**< operators and kernels; NULL: the library's. Retained. */
     const char *cpu_isa;   /**< "scalar", "avx2", "avx512", "neon"; NULL: TENSORC_CPU_ISA when set,
                               else the best */
+    /** Cores for the threads, as "0-3,8": worker i is bound to the i-th of them, over again when
+     * there are fewer. The first, number 0, is left to the caller. Unless `threads` says otherwise,
+     * there is one thread per core of the list. NULL: wherever the system puts them. */
+    const char *affinity;
 } tc_runtime_options;
 
 /**
  * Creates a runtime with its threads; `options` may be NULL. Errors: INVALID_ARGUMENT, UNAVAILABLE
- * (instruction set), RESOURCE_EXHAUSTED. Thread-safe.
+ * (instruction set, a core that this process may not use), RESOURCE_EXHAUSTED. Thread-safe.
  */
 TC_MUST_USE TC_API tc_status tc_runtime_create(const tc_runtime_options *options, tc_runtime **out);
 TC_API tc_runtime *tc_runtime_retain(tc_runtime *runtime);

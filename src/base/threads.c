@@ -1,8 +1,10 @@
 #include "base/threads.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdalign.h>
 #include <stdatomic.h>
@@ -24,7 +26,7 @@
  * is left, and adds itself to `finished`. The caller claims blocks likewise, then closes the job by
  * clearing the places, which also tells it how many workers joined, and waits for just those. A
  * worker that wakes late finds no place and touches nothing of the job, so no loop waits for a
- * thread that is asleep.
+ * thread that is asleep. The number of its place is what a worker is known by within the loop.
  *
  * Every ordering is by C11 atomics on these words (the futex calls only decide when to look again),
  * so thread sanitizers see all of it.
@@ -65,8 +67,9 @@ struct tc_pool {
 
     alignas(TC_CACHE_LINE) atomic_bool busy;
 
+    tc_pool *shared; /* whose workers run the loops: itself, or the pool this is a view of */
     int threads;
-    int started;   /* workers that run */
+    int started;   /* workers that run, of a view those it may use */
     int64_t spin;  /* nanoseconds */
     pid_t process; /* in a forked child there are no workers to join */
     tc_worker *workers;
@@ -140,14 +143,15 @@ static void run_blocks(tc_pool *pool, int worker)
     }
 }
 
-static bool try_join(tc_pool *pool)
+/* The number of the place taken, 0 for none. */
+static int try_join(tc_pool *pool)
 {
     uint64_t state = atomic_load_explicit(&pool->state, memory_order_relaxed);
     while (state & TC_PLACES_MASK)
         if (atomic_compare_exchange_weak_explicit(&pool->state, &state, state - 1,
                                                   memory_order_acquire, memory_order_relaxed))
-            return true;
-    return false;
+            return (int)(state & TC_PLACES_MASK);
+    return 0;
 }
 
 static bool job_or_stop(tc_pool *pool)
@@ -179,8 +183,9 @@ static void *worker_main(void *argument)
         tc_spin spin = {.limit = pool->spin};
         while (!job_or_stop(pool) && spin_again(&spin))
             ;
-        if (try_join(pool)) {
-            run_blocks(pool, self->index);
+        int place = try_join(pool);
+        if (place > 0) {
+            run_blocks(pool, place);
             atomic_fetch_add(&pool->finished, 1);
             if (atomic_load(&pool->caller_sleeps))
                 futex_wake(&pool->finished, 1);
@@ -230,15 +235,16 @@ void tc_parallel_for(tc_pool *pool, int64_t count, int64_t grain, tc_block_funct
         grain = 1;
     tc_job job = {function, context, count, grain, count / grain + (count % grain != 0)};
     if (!pool || pool->started == 0 || job.blocks == 1 ||
-        atomic_exchange_explicit(&pool->busy, true, memory_order_acquire)) {
+        atomic_exchange_explicit(&pool->shared->busy, true, memory_order_acquire)) {
         for (int64_t block = 0; block < job.blocks; block++)
             run_block(&job, block, 0);
         return;
     }
+    int places = job.blocks - 1 < pool->started ? (int)(job.blocks - 1) : pool->started;
+    pool = pool->shared;
     pool->job = job;
     atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
     atomic_store_explicit(&pool->finished, 0, memory_order_relaxed);
-    int places = job.blocks - 1 < pool->started ? (int)(job.blocks - 1) : pool->started;
     publish(pool, places);
     run_blocks(pool, 0);
     uint64_t left = atomic_fetch_and(&pool->state, ~TC_PLACES_MASK) & TC_PLACES_MASK;
@@ -261,7 +267,8 @@ void tc_pool_destroy(tc_pool *pool)
 {
     if (!pool)
         return;
-    stop_workers(pool);
+    if (pool->shared == pool)
+        stop_workers(pool);
     tc_free(pool->workers);
     tc_free(pool);
 }
@@ -285,49 +292,156 @@ static void block_signals(sigset_t *before)
     pthread_sigmask(SIG_SETMASK, &blocked, before);
 }
 
-tc_status tc_pool_create(int threads, tc_pool **out)
+/*
+ * Lists of cores
+ */
+typedef struct core_list {
+    int count;
+    int cores[CPU_SETSIZE];
+} core_list;
+
+/* A core number at *text, which it steps over; -1 when there is none. */
+static int parse_core(const char **text)
 {
-    *out = NULL;
-    if (threads < 0 || threads > TC_POOL_MAX_THREADS)
-        return tc_fail(TC_INVALID_ARGUMENT, "a thread pool has 1 to %d threads, not %d",
-                       TC_POOL_MAX_THREADS, threads);
-    int cores = tc_cpu_count();
-    if (threads == 0)
-        threads = cores < TC_POOL_MAX_THREADS ? cores : TC_POOL_MAX_THREADS;
+    long core = 0;
+    if (**text < '0' || **text > '9')
+        return -1;
+    for (; **text >= '0' && **text <= '9'; ++*text)
+        core = core > INT_MAX / 10 - 1 ? core : core * 10 + (**text - '0');
+    return (int)core;
+}
+
+static tc_status parse_cores(const char *text, core_list *list)
+{
+    long cores = sysconf(_SC_NPROCESSORS_CONF);
+    int limit = cores > 0 && cores < CPU_SETSIZE ? (int)cores : CPU_SETSIZE;
+    list->count = 0;
+    for (const char *next = text;; next++) {
+        int first = parse_core(&next), last = first;
+        if (first >= 0 && *next == '-') {
+            next++;
+            last = parse_core(&next);
+        }
+        if (first < 0 || last < first || (*next && *next != ','))
+            return tc_fail(TC_INVALID_ARGUMENT,
+                           "affinity \"%.100s\" is no list of cores like \"0-3,8\"", text);
+        if (last >= limit)
+            return tc_fail(TC_INVALID_ARGUMENT,
+                           "affinity \"%.100s\" names core %d; they are numbered from 0 to %d here",
+                           text, last, limit - 1);
+        for (int core = first; core <= last; core++) {
+            if (list->count == CPU_SETSIZE)
+                return tc_fail(TC_INVALID_ARGUMENT, "affinity \"%.100s\" lists more than %d cores",
+                               text, CPU_SETSIZE);
+            list->cores[list->count++] = core;
+        }
+        if (!*next)
+            return TC_OK;
+    }
+}
+
+/*
+ * Making pools
+ */
+static tc_status allocate_pool(int threads, tc_pool **out)
+{
     tc_pool *pool = tc_alloc_aligned(sizeof *pool, TC_CACHE_LINE);
     if (!pool)
         return tc_fail_memory(sizeof *pool, "a thread pool");
     memset(pool, 0, sizeof *pool);
+    pool->shared = pool;
     pool->threads = threads;
-    /* With more threads than cores, spinning takes the time of those that have work. */
-    pool->spin = threads <= cores ? TC_SPIN_NANOSECONDS : 0;
     pool->process = getpid();
-    pool->workers = tc_alloc_zero((size_t)threads, sizeof *pool->workers);
-    if (!pool->workers) {
-        tc_free(pool);
-        return tc_fail_memory((size_t)threads * sizeof *pool->workers, "a thread pool");
+    *out = pool;
+    return TC_OK;
+}
+
+/* Starts the next worker, bound to `core` unless that is -1; returns an errno. */
+static int start_worker(tc_pool *pool, int core)
+{
+    pthread_attr_t attributes;
+    tc_worker *worker = &pool->workers[pool->started];
+    worker->pool = pool;
+    worker->index = pool->started + 1;
+    int error = pthread_attr_init(&attributes);
+    if (error)
+        return error;
+    if (core >= 0) {
+        cpu_set_t set;
+        CPU_ZERO(&set);
+        CPU_SET(core, &set);
+        error = pthread_attr_setaffinity_np(&attributes, sizeof set, &set);
     }
+    if (!error)
+        error = pthread_create(&worker->thread, &attributes, worker_main, worker);
+    pthread_attr_destroy(&attributes);
+    /* Final before the first loop, the only time it matters to anyone but this thread. */
+    if (!error)
+        pool->started++;
+    return error;
+}
+
+static tc_status start_workers(tc_pool *pool, const core_list *list)
+{
+    int error = 0, core = -1;
     sigset_t before;
     block_signals(&before);
-    int error = 0;
-    /* `started` is final before the first loop, the only time it matters to anyone but this thread.
-     */
-    while (pool->started < threads - 1) {
-        tc_worker *worker = &pool->workers[pool->started];
-        worker->pool = pool;
-        worker->index = pool->started + 1;
-        error = pthread_create(&worker->thread, NULL, worker_main, worker);
-        if (error)
-            break;
-        pool->started++;
+    while (!error && pool->started < pool->threads - 1) {
+        core = list->count > 0 ? list->cores[(pool->started + 1) % list->count] : -1;
+        error = start_worker(pool, core);
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (error) {
-        int failed = pool->started + 1;
+    if (!error)
+        return TC_OK;
+    if (core >= 0 && error == EINVAL)
+        return tc_fail(TC_UNAVAILABLE, "affinity: this process may not use core %d", core);
+    return tc_fail(TC_RESOURCE_EXHAUSTED, "thread %d of %d cannot be started: %s",
+                   pool->started + 1, pool->threads - 1, strerror(error));
+}
+
+static tc_status create_pool(int threads, const core_list *list, tc_pool **out)
+{
+    if (threads < 0 || threads > TC_POOL_MAX_THREADS)
+        return tc_fail(TC_INVALID_ARGUMENT, "a thread pool has 1 to %d threads, not %d",
+                       TC_POOL_MAX_THREADS, threads);
+    int cores = list->count > 0 ? list->count : tc_cpu_count();
+    if (threads == 0)
+        threads = cores < TC_POOL_MAX_THREADS ? cores : TC_POOL_MAX_THREADS;
+    tc_pool *pool;
+    TC_TRY(allocate_pool(threads, &pool));
+    /* With more threads than cores, spinning takes the time of those that have work. */
+    pool->spin = threads <= cores ? TC_SPIN_NANOSECONDS : 0;
+    pool->workers = tc_alloc_zero((size_t)threads, sizeof *pool->workers);
+    tc_status status = pool->workers
+                           ? start_workers(pool, list)
+                           : tc_fail_memory((size_t)threads * sizeof(tc_worker), "a thread pool");
+    if (status != TC_OK) {
         tc_pool_destroy(pool);
-        return tc_fail(TC_RESOURCE_EXHAUSTED, "thread %d of %d cannot be started: %s", failed,
-                       threads - 1, strerror(error));
+        return status;
     }
     *out = pool;
+    return TC_OK;
+}
+
+tc_status tc_pool_create(int threads, tc_pool **out)
+{
+    *out = NULL;
+    return create_pool(threads, &(core_list){0}, out);
+}
+
+tc_status tc_pool_create_on(int threads, const char *affinity, tc_pool **out)
+{
+    core_list list;
+    *out = NULL;
+    TC_TRY(parse_cores(affinity, &list));
+    return create_pool(threads, &list, out);
+}
+
+tc_status tc_pool_create_view(tc_pool *pool, int threads, tc_pool **out)
+{
+    *out = NULL;
+    TC_TRY(allocate_pool(threads < pool->threads ? threads : pool->threads, out));
+    (*out)->shared = pool;
+    (*out)->started = (*out)->threads - 1;
     return TC_OK;
 }

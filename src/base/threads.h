@@ -23,6 +23,18 @@ typedef struct tc_pool tc_pool;
  * Forking is not supported: the child has no workers, and there loops run on their callers alone.
  */
 TC_MUST_USE tc_status tc_pool_create(int threads, tc_pool **out);
+/**
+ * The same with the workers bound to cores: worker i to the i-th of `affinity`, a list like
+ * "0-3,8", over again when there are fewer; the first, number 0, is left to callers. `threads` 0:
+ * one per core of the list. Errors besides: INVALID_ARGUMENT for what is no list of existing cores,
+ * UNAVAILABLE for a core that this process may not use.
+ */
+TC_MUST_USE tc_status tc_pool_create_on(int threads, const char *affinity, tc_pool **out);
+/**
+ * A pool whose loops run on at most `threads` of the threads of `pool`, which must outlive it and
+ * is no such view itself.
+ */
+TC_MUST_USE tc_status tc_pool_create_view(tc_pool *pool, int threads, tc_pool **out);
 /** Joins the workers. No loop may be running. NULL is allowed. */
 void tc_pool_destroy(tc_pool *pool);
 /** Threads of the pool with its caller; 1 for NULL. */
