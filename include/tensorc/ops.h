@@ -3,6 +3,7 @@
 #define TENSORC_OPS_H
 
 #include <tensorc/ops/conv.h>
+#include <tensorc/ops/dynamic.h>
 #include <tensorc/ops/elementwise.h>
 #include <tensorc/ops/linalg.h>
 #include <tensorc/ops/nn.h>

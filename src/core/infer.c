@@ -254,3 +254,43 @@ tc_status tc_infer_run(const tc_attrs *attrs, const tc_value_info *inputs, int32
     *n_outputs = infer.n_outputs;
     return TC_OK;
 }
+
+/* Takes the bound for each unknown dimension of `info`. */
+static tc_status take_bound(const tc_op *op, int32_t index, const tc_shape *bound,
+                            tc_value_info *info, char *message)
+{
+    char a[TC_SHAPE_TEXT_SIZE], b[TC_SHAPE_TEXT_SIZE];
+    if (!tc_shape_is_known(bound) || !tc_shape_compatible(bound, &info->shape)) {
+        infer_message(message, "output '%s' has shape %s, but its bound is %s",
+                      tc_op_output_port(op, index)->name, tc_shape_text(&info->shape, a),
+                      tc_shape_text(bound, b));
+        return TC_INTERNAL;
+    }
+    info->shape = *bound;
+    return TC_OK;
+}
+
+tc_status tc_infer_bound(const tc_attrs *attrs, const tc_value_info *inputs, int32_t n_inputs,
+                         tc_arena *arena, tc_value_info *outputs, int32_t n_outputs,
+                         char message[TC_INFER_MESSAGE_SIZE])
+{
+    tc_infer_state state = {.arena = arena, .message = message};
+    tc_infer infer = {.attrs = attrs,
+                      .inputs = inputs,
+                      .n_inputs = n_inputs,
+                      .outputs =
+                          tc_arena_memdup(arena, outputs, (size_t)n_outputs * sizeof *outputs),
+                      .n_outputs = n_outputs,
+                      .internal = &state};
+    message[0] = 0;
+    if (!infer.outputs)
+        return infer_exhausted(message);
+    tc_status status = attrs->op->bound(&infer);
+    if (status == TC_OK)
+        status = state.status;
+    if (status != TC_OK && !message[0])
+        infer_message(message, "has no bound for these inputs");
+    for (int32_t i = 0; i < n_outputs && status == TC_OK; i++)
+        status = take_bound(attrs->op, i, &infer.outputs[i].shape, &outputs[i], message);
+    return status;
+}

@@ -19,6 +19,15 @@ tc_status tc_infer_run(const tc_attrs *attrs, const tc_value_info *inputs, int32
                        tc_arena *arena, tc_value_info **outputs, int32_t *n_outputs,
                        char message[TC_INFER_MESSAGE_SIZE]);
 
+/**
+ * Of an operator with `bound` whose inputs are wholly known: puts upper bounds in the place of the
+ * dimensions of `outputs` that tc_infer_run left unknown. `message` and errors as there, INTERNAL
+ * when the bounds contradict what was inferred.
+ */
+tc_status tc_infer_bound(const tc_attrs *attrs, const tc_value_info *inputs, int32_t n_inputs,
+                         tc_arena *arena, tc_value_info *outputs, int32_t n_outputs,
+                         char message[TC_INFER_MESSAGE_SIZE]);
+
 /** The first half of tc_infer_run: number and dtypes of the inputs alone. */
 tc_status tc_infer_check(const tc_op *op, const tc_value_info *inputs, int32_t n_inputs,
                          char message[TC_INFER_MESSAGE_SIZE]);

@@ -63,6 +63,9 @@ static void shapes(tc_graph *g, tc_value x)
     tc_value picked = tc_gather(x, ids, .axis = 1);
     tc_scatter_add(x, ids, picked, .axis = 1);
     tc_embedding(tc_ones(g, TC_F32, TC_SHAPE(3, 5)), ids);
+    tc_value chosen = tc_boolean_mask(x, tc_greater(x, tc_zeros_like(x)));
+    tc_boolean_mask_grad(chosen, tc_greater(x, tc_zeros_like(x)), x);
+    tc_output(tc_unique(tc_nonzero(x)), 2);
     tc_one_hot(ids, 3, .on = TC_SOME(0.9), .off = TC_SOME(0.05), .dtype = TC_F32);
 }
 

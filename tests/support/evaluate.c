@@ -20,6 +20,7 @@ typedef struct eval_run {
     tc_arena arena;
     bool *needed;          /* by node */
     eval_buffer **outputs; /* by node */
+    bool **open;           /* by node: which outputs have a shape that only the kernel knows */
 } eval_run;
 
 static tc_status guarded_create(size_t bytes, unsigned char garbage, eval_buffer *out)
@@ -161,6 +162,22 @@ static tc_status infer(eval_run *run, const tc_node *node, const tc_attrs *attrs
     if (n_infos != node->n_outputs)
         return node_fails(node, TC_INTERNAL, "%d outputs were inferred, there are %d",
                           (int)node->n_outputs, (int)n_infos);
+    if (attrs->op->bound) {
+        bool *open = tc_arena_array(&run->arena, (size_t)n_infos, sizeof *open);
+        for (int32_t i = 0; open && i < n_infos; i++)
+            open[i] = !tc_shape_is_known(&infos[i].shape);
+        run->open[node->index] = open;
+        status =
+            tc_infer_bound(attrs, inputs, node->n_inputs, &run->arena, infos, n_infos, message);
+        if (status != TC_OK || !open)
+            return node_fails(node, status, "%s", message);
+    }
+    if (attrs->op->bound) {
+        status =
+            tc_infer_bound(attrs, inputs, node->n_inputs, &run->arena, infos, n_infos, message);
+        if (status != TC_OK)
+            return node_fails(node, status, "%s", message);
+    }
     for (int32_t i = 0; i < n_infos; i++) {
         if (!tc_shape_is_known(&infos[i].shape))
             return node_fails(node, TC_UNIMPLEMENTED, "output %d has the shape %s for known inputs",
@@ -245,6 +262,43 @@ static tc_status inspect(eval_run *run, const tc_node *node, const eval_launch *
         if (!guards_intact(output))
             return node_fails(node, TC_INTERNAL, "%s writes outside of its output %d", symbol,
                               (int)i);
+    }
+    return TC_OK;
+}
+
+/*
+ * Outputs whose size is known afterwards
+ */
+
+/* Gives output `index`, which has the size of its bound, the shape that the kernel told. */
+static tc_status shrink(eval_run *run, const tc_node *node, int32_t index, const int64_t *extents)
+{
+    eval_buffer *output = &run->outputs[node->index][index], exact;
+    tc_shape shape = tc_shape_of((size_t)output->info.shape.rank, extents);
+    char actual[TC_SHAPE_TEXT_SIZE], bound[TC_SHAPE_TEXT_SIZE];
+    if (!tc_shape_is_known(&shape) || !tc_shape_compatible(&shape, &node->outputs[index].shape) ||
+        tc_shape_size(&shape) > tc_shape_size(&output->info.shape))
+        return node_fails(node, TC_INTERNAL, "output %d has shape %s with the bound %s", (int)index,
+                          tc_shape_text(&shape, actual), tc_shape_text(&output->info.shape, bound));
+    TC_TRY(eval_buffer_create(output->info.dtype, &shape, run->options->garbage, &exact));
+    memcpy(exact.data, output->data, exact.bytes);
+    eval_buffer_free(output);
+    *output = exact;
+    return TC_OK;
+}
+
+static tc_status shrink_outputs(eval_run *run, const tc_node *node, const int64_t *extents)
+{
+    for (int32_t i = 0; extents && i < node->n_outputs; i++)
+        if (run->open[node->index][i])
+            TC_TRY(shrink(run, node, i, extents + i * TC_MAX_RANK));
+    return TC_OK;
+}
+
+static tc_status check_bools(eval_run *run, const tc_node *node, const char *symbol)
+{
+    for (int32_t i = 0; i < node->n_outputs; i++) {
+        const eval_buffer *output = &run->outputs[node->index][i];
         for (size_t k = 0; output->info.dtype == TC_BOOL && k < output->bytes; k++)
             if (((const unsigned char *)output->data)[k] > 1)
                 return node_fails(node, TC_INTERNAL, "%s writes the byte %d to a bool output",
@@ -255,6 +309,12 @@ static tc_status inspect(eval_run *run, const tc_node *node, const eval_launch *
 
 static tc_status launch_kernel(eval_run *run, const tc_node *node, eval_launch *launch)
 {
+    size_t count = node->attrs.op->bound ? (size_t)node->n_outputs * TC_MAX_RANK : 0;
+    int64_t *extents = count ? tc_arena_array(&run->arena, count, sizeof *extents) : NULL;
+    if (count && !extents)
+        return tc_fail_memory(count * sizeof *extents, "extents");
+    for (size_t i = 0; i < count; i++)
+        extents[i] = -1;
     TC_TRY(bind(run, node, launch));
     const tc_kernel_context context = {
         .workspace = launch->workspace.data,
@@ -262,12 +322,15 @@ static tc_status launch_kernel(eval_run *run, const tc_node *node, eval_launch *
         .seed = run->graph->seed,
         .step = run->options->step,
         .pool = run->options->pool,
+        .extents = extents,
     };
     tc_status status =
         launch->kernel->run(launch->prepared.params, launch->inputs, launch->outputs, &context);
     if (status != TC_OK)
         return node_fails(node, status, "%s", tc_error_message());
-    return inspect(run, node, launch);
+    TC_TRY(inspect(run, node, launch));
+    TC_TRY(shrink_outputs(run, node, extents));
+    return check_bools(run, node, launch->kernel->symbol);
 }
 
 static tc_status compute(eval_run *run, const tc_node *node, const tc_attrs *attrs,
@@ -349,7 +412,9 @@ static tc_status run_graph(eval_run *run, const tc_edge *fetches, size_t n_fetch
     size_t count = run->graph->nodes.count;
     run->needed = tc_arena_array(&run->arena, count, sizeof *run->needed);
     run->outputs = tc_arena_array(&run->arena, count, sizeof *run->outputs);
-    tc_status status = run->needed && run->outputs ? TC_OK : tc_fail_memory(0, "running a graph");
+    run->open = tc_arena_array(&run->arena, count, sizeof *run->open);
+    tc_status status =
+        run->needed && run->outputs && run->open ? TC_OK : tc_fail_memory(0, "running a graph");
     int32_t end = 0;
     for (size_t i = 0; status == TC_OK && i < n_fetches; i++) {
         run->needed[fetches[i].node] = true;
