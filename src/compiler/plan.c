@@ -104,12 +104,38 @@ static void free_planner(tc_planner *p)
     tc_arena_free(&p->scratch);
 }
 
+/* The node that the fullest step belongs to; copies belong to none, the steps round them do. */
+static const char *peak_place(const tc_planner *p, char *buffer, size_t size)
+{
+    for (int32_t i = p->plan->peak_step; i >= 0; i--)
+        if (p->steps.data[i].node >= 0)
+            return tc_node_describe(tc_graph_node_at(p->graph, p->steps.data[i].node), buffer,
+                                    size);
+    return "a copy";
+}
+
+static tc_status check_budget(const tc_planner *p)
+{
+    const tc_plan *plan = p->plan;
+    char where[512];
+    if (p->memory_budget == 0 || plan->arena_bytes <= p->memory_budget)
+        return TC_OK;
+    return tc_fail(
+        TC_RESOURCE_EXHAUSTED,
+        "the plan needs %zu bytes for intermediate results, but the memory budget is %zu; "
+        "most are alive at %s",
+        plan->arena_bytes, p->memory_budget, peak_place(p, where, sizeof where));
+}
+
 static tc_status make_plan(tc_planner *p)
 {
     TC_TRY(allocate(p));
     TC_TRY(tc_plan_infer(p));
     TC_TRY(tc_plan_schedule(p));
+    if (tc_plan_does(p, TC_PLAN_PASS_low_peak))
+        TC_TRY(tc_plan_low_peak(p));
     TC_TRY(tc_plan_place(p));
+    TC_TRY(check_budget(p));
     return finish(p);
 }
 

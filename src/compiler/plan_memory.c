@@ -1,5 +1,4 @@
-/* Arena memory: in-place pairs first, then offsets for what remains, then the budget. */
-#include "compiler/memory.h"
+/* Arena memory: in-place pairs first, then offsets for what remains. */
 #include "compiler/planner.h"
 
 static int32_t storage_at(const tc_planner *p, int32_t operand)
@@ -127,8 +126,10 @@ static void lasting(const tc_planner *p, const tc_storage *s, int32_t *first, in
 }
 
 /* Bytes alive at the fullest step. */
-static tc_status find_peak(tc_planner *p, const tc_lifetime *blocks, int32_t count)
+static tc_status find_peak(tc_planner *p)
 {
+    const tc_lifetime *blocks = p->blocks;
+    int32_t count = p->n_blocks;
     size_t n_steps = p->steps.count, live = 0;
     size_t *begins = tc_arena_array(&p->scratch, n_steps + 1, sizeof *begins);
     size_t *ends = tc_arena_array(&p->scratch, n_steps + 1, sizeof *ends);
@@ -160,64 +161,46 @@ static tc_status find_peak(tc_planner *p, const tc_lifetime *blocks, int32_t cou
     return TC_OK;
 }
 
-/* The node that the fullest step belongs to; copies belong to none, the steps round them do. */
-static const char *peak_place(const tc_planner *p, char *buffer, size_t size)
-{
-    for (int32_t i = p->plan->peak_step; i >= 0; i--)
-        if (p->steps.data[i].node >= 0)
-            return tc_node_describe(tc_graph_node_at(p->graph, p->steps.data[i].node), buffer,
-                                    size);
-    return "a copy";
-}
-
-static tc_status check_budget(const tc_planner *p)
-{
-    const tc_plan *plan = p->plan;
-    char where[512];
-    if (p->memory_budget == 0 || plan->arena_bytes <= p->memory_budget)
-        return TC_OK;
-    return tc_fail(
-        TC_RESOURCE_EXHAUSTED,
-        "the plan needs %zu bytes for intermediate results, but the memory budget is %zu; "
-        "most are alive at %s",
-        plan->arena_bytes, p->memory_budget, peak_place(p, where, sizeof where));
-}
-
-static tc_status give_offsets(tc_planner *p)
+static tc_status make_blocks(tc_planner *p)
 {
     size_t n = p->storages.count;
-    int32_t count = 0;
-    tc_lifetime *blocks = tc_arena_array(&p->scratch, n, sizeof *blocks);
-    int32_t *block_of = tc_arena_array(&p->scratch, n, sizeof *block_of);
-    if (!blocks || !block_of)
+    p->n_blocks = 0;
+    p->blocks = tc_arena_array(&p->scratch, n, sizeof *p->blocks);
+    p->block_of = tc_arena_array(&p->scratch, n, sizeof *p->block_of);
+    if (!p->blocks || !p->block_of)
         return tc_compiler_exhausted();
     for (size_t i = 0; i < n; i++) {
         const tc_storage *s = &p->storages.data[i];
-        block_of[i] = -1;
+        p->block_of[i] = -1;
         if (s->place != TC_PLACE_ARENA || s->first < 0)
             continue;
-        tc_lifetime *block = &blocks[block_of[i] = count++];
+        tc_lifetime *block = &p->blocks[p->block_of[i] = p->n_blocks++];
         *block = (tc_lifetime){.bytes = s->bytes, .alias = s->alias};
         lasting(p, s, &block->first, &block->last);
     }
     /* The storage that an alias names was made by an earlier step, though not always numbered
      * before. */
-    for (int32_t i = 0; i < count; i++)
-        if (blocks[i].alias >= 0)
-            blocks[i].alias = block_of[blocks[i].alias];
-    TC_TRY(find_peak(p, blocks, count));
-    TC_TRY(tc_memory_plan(blocks, count, &p->plan->arena_bytes));
-    for (size_t i = 0; i < n; i++)
-        if (block_of[i] >= 0)
-            p->storages.data[i].offset = blocks[block_of[i]].offset;
+    for (int32_t i = 0; i < p->n_blocks; i++)
+        if (p->blocks[i].alias >= 0)
+            p->blocks[i].alias = p->block_of[p->blocks[i].alias];
     return TC_OK;
+}
+
+tc_status tc_plan_measure(tc_planner *p)
+{
+    find_lifetimes(p);
+    TC_TRY(find_pairs(p));
+    TC_TRY(make_blocks(p));
+    return find_peak(p);
 }
 
 tc_status tc_plan_place(tc_planner *p)
 {
-    find_lifetimes(p);
-    TC_TRY(find_pairs(p));
-    TC_TRY(give_offsets(p));
+    TC_TRY(tc_plan_measure(p));
+    TC_TRY(tc_memory_plan(p->blocks, p->n_blocks, &p->plan->arena_bytes));
+    for (size_t i = 0; i < p->storages.count; i++)
+        if (p->block_of[i] >= 0)
+            p->storages.data[i].offset = p->blocks[p->block_of[i]].offset;
     for (size_t i = 0; i < p->buffers.count; i++) {
         const tc_storage *s = &p->storages.data[p->buffer_storage.data[i]];
         p->buffers.data[i].place = s->place;
@@ -227,5 +210,5 @@ tc_status tc_plan_place(tc_planner *p)
     for (size_t i = 0; i < p->steps.count; i++)
         if (p->step_workspace.data[i] >= 0)
             p->steps.data[i].workspace_offset = p->storages.data[p->step_workspace.data[i]].offset;
-    return check_budget(p);
+    return TC_OK;
 }

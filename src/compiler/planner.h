@@ -2,6 +2,7 @@
 #ifndef TC_COMPILER_PLANNER_H
 #define TC_COMPILER_PLANNER_H
 
+#include "compiler/memory.h"
 #include "compiler/pass.h"
 #include "compiler/plan.h"
 
@@ -63,14 +64,21 @@ typedef struct tc_planner {
     TC_VECTOR(int32_t) variable_nodes;
     TC_VECTOR(tc_pack) packs;
     TC_VECTOR(tc_region) regions; /* lane_begin lies in plan->arena */
+
+    /* Of the last tc_plan_measure: the storages of the arena. */
+    tc_lifetime *blocks;
+    int32_t *block_of; /* per storage, -1 */
+    int32_t n_blocks;
 } tc_planner;
 
 /** Checks the feeds and infers all shapes. */
 tc_status tc_plan_infer(tc_planner *planner);
 /** Decides what runs, in which order and where it reads and writes. */
 tc_status tc_plan_schedule(tc_planner *planner);
-/** Finds lifetimes of the steps as they stand now, in-place pairs, and memory for the rest. May be
- * called again after steps have changed. */
+/** Finds lifetimes and in-place pairs of the steps as they stand now, and fills live_bytes and
+ * peak_step of the plan. May be called again after steps have changed, as may the next one. */
+tc_status tc_plan_measure(tc_planner *planner);
+/** As above, then offsets for everything in the arena. */
 tc_status tc_plan_place(tc_planner *planner);
 
 /* plan_order.c: what may change places. */
@@ -88,6 +96,11 @@ typedef struct tc_needs {
 tc_status tc_plan_needs(tc_planner *planner, tc_needs *needs);
 /** Puts compute step order[i] at place i, for every compute step. */
 tc_status tc_plan_reorder(tc_planner *planner, const int32_t *order);
+
+/* plan_low_peak.c */
+
+/** Puts compute steps into the order that keeps the least memory alive, when that is better. */
+tc_status tc_plan_low_peak(tc_planner *planner);
 
 /* plan_branches.c */
 
@@ -113,6 +126,21 @@ int32_t tc_plan_copy_buffer(tc_planner *planner, int32_t value);
 bool tc_plan_reads(const tc_node *node, int32_t input);
 /** True for an operator whose output shows the memory of its input. */
 bool tc_plan_is_view(const tc_node *node);
+
+/** True when plans do `pass`. */
+static inline bool tc_plan_does(const tc_planner *planner, tc_plan_pass pass)
+{
+    return planner->program->plan_passes & 1u << pass;
+}
+
+/* plan_invariants.c */
+
+/** True when the content of `buffer` is the same in every run, until a variable is restored. */
+bool tc_plan_is_fixed(const tc_planner *planner, int32_t buffer);
+/** Makes `step` of `node`, whose operands are in place, an invariant where it is one: then it is
+ * not to be added. */
+tc_status tc_plan_add_invariant(tc_planner *planner, const tc_node *node, const tc_step *step,
+                                size_t params_bytes, bool *added);
 
 static inline int32_t tc_plan_value(const tc_planner *planner, tc_edge edge)
 {
