@@ -59,7 +59,7 @@ static void *run(tc_gemm g, const void *a, const void *b, int64_t c_size, int th
     memset((char *)workspace + g.workspace_bytes, 0x5a, 64);
     if (packed)
         tc_gemm_pack(&g, b, packed, pool);
-    tc_gemm_run(&g, a, packed ? NULL : b, packed, c, workspace, pool);
+    tc_gemm_run(&g, a, packed ? NULL : b, packed, NULL, c, workspace, pool);
     for (int i = 0; i < 64; i++) {
         assert_int_equal(c[bytes + (size_t)i], 0x5a);
         assert_int_equal(((char *)workspace)[g.workspace_bytes + (size_t)i], 0x5a);
@@ -165,7 +165,7 @@ static void test_gemm_empty(void **unused)
         tc_gemm g = {
             .isa = isa, .dtype = TC_F32, .m = shapes[s][0], .n = shapes[s][1], .k = shapes[s][2]};
         assert_true(tc_gemm_plan(&g, 2));
-        tc_gemm_run(&g, a, b, NULL, c, NULL, NULL);
+        tc_gemm_run(&g, a, b, NULL, NULL, c, NULL, NULL);
         assert_true(c[0] == 7);
     }
     /* k = 0: a sum of nothing. */
@@ -194,7 +194,7 @@ static void test_gemm_accumulate(void **unused)
         void *workspace = tc_alloc_aligned(g.workspace_bytes + 64, 64);
         double *twice = tc_alloc_aligned(70 * 50 * sizeof(double), 64);
         memcpy(twice, once, 70 * 50 * sizeof(double));
-        tc_gemm_run(&g, a, b, NULL, twice, workspace, NULL);
+        tc_gemm_run(&g, a, b, NULL, NULL, twice, workspace, NULL);
         for (int i = 0; i < 70 * 50; i++)
             assert_true(twice[i] == 2 * once[i]);
         tc_free(a);
@@ -255,7 +255,7 @@ static void *multiply_often(void *argument)
     w->right = c && workspace;
     for (int i = 0; i < 5 && w->right; i++) {
         memset(c, 0xff, bytes);
-        tc_gemm_run(w->g, w->a, w->b, NULL, c, workspace, w->pool);
+        tc_gemm_run(w->g, w->a, w->b, NULL, NULL, c, workspace, w->pool);
         w->right = memcmp(c, w->expected, bytes) == 0;
     }
     free(c);

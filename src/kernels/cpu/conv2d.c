@@ -23,9 +23,10 @@ typedef struct work {
     const char *weights;             /* as the product reads them */
     void *arranged;                  /* weights to be written */
     char *result;
-    char *scratch; /* of the workers */
-    int64_t first; /* image of the chunk */
-    int64_t count; /* images of the chunk */
+    char *scratch;                   /* of the workers */
+    int64_t first;                   /* image of the chunk */
+    int64_t count;                   /* images of the chunk */
+    const tc_epilogue_inputs *after; /* NULL: nothing follows */
 } work;
 
 static int64_t min_i64(int64_t a, int64_t b)
@@ -221,28 +222,129 @@ void tc_conv2d_pack(const void *params, const void *weights, void *blob)
     arrange(params, weights, blob, NULL);
 }
 
-/* Rows [row, row + m) and columns [column, column + n) of a tile to the pixels of the result that
- * they are. */
-static void write_tile(const work *w, int64_t image_channel, int64_t m, int64_t column, int64_t n,
-                       const char *tile)
+/* The rest of the result's elements in rows of a tile: `rows` image rows of `columns` pixels from
+ * `from`, the first of them pixel `pixel` of the plane of channel `channel`. */
+static void finish_pixels(const work *w, int64_t channel, int64_t pixel, int64_t rows,
+                          int64_t columns, const char *from)
+{
+    const tc_conv *conv = w->conv;
+    size_t size = tc_conv_element(conv), given = tc_dtype_size(conv->dtype);
+    int64_t place = channel * conv->out_height * conv->out_width + pixel;
+    size_t vector = (size_t)(channel % conv->out_channels) * size;
+    const tc_epilogue_inputs *after = w->after;
+    char *to = w->result + (size_t)place * given;
+    tc_epilogue_tile part = {.rows = rows,
+                             .columns = columns,
+                             .from = from,
+                             .to = size == given ? to : (char *)from,
+                             .from_ld = conv->planes.pitch,
+                             .to_ld = size == given ? conv->out_width : conv->planes.pitch,
+                             .scale = after->scale ? (const char *)after->scale + vector : NULL,
+                             .bias = after->bias ? (const char *)after->bias + vector : NULL,
+                             .residual_ld = conv->out_width};
+    if (after->residual)
+        part.residual = (const char *)after->residual + (size_t)place * given;
+    tc_epilogue_apply(&conv->epilogue, &part);
+}
+
+/* Rows of a tile from the result's channel `channel` (of all images) on and columns [column, column
+ * + n) to the pixels of the result that they are. */
+static void write_tile(const work *w, int64_t channel, int64_t m, int64_t column, int64_t n,
+                       char *tile)
 {
     const tc_conv *conv = w->conv;
     const tc_conv_part *part = w->part;
     size_t size = tc_conv_element(conv), given = tc_dtype_size(conv->dtype);
     int64_t pitch = conv->planes.pitch, area = conv->out_height * conv->out_width;
+    bool whole = pitch == conv->out_width && part->columns == pitch && conv->step[1] == 1 &&
+                 conv->step[0] == 1; /* nothing is dropped, rows follow each other */
     for (int64_t i = 0; i < m; i++) {
-        char *plane = w->result + (size_t)((image_channel + i) * area) * given;
+        char *plane = w->result + (size_t)((channel + i) * area) * given;
         const char *from = tile + (size_t)(i * conv->column_tile) * size;
         for (int64_t j = 0; j < n;) {
             int64_t y = (column + j) / pitch, x = (column + j) % pitch;
-            int64_t count = min_i64(part->columns - x, n - j);
+            int64_t count = whole ? n - j : min_i64(part->columns - x, n - j), rows = 1;
             int64_t pixel = (part->first[0] + y * conv->step[0]) * conv->out_width +
                             part->first[1] + x * conv->step[1];
-            if (count > 0)
-                narrow_strided(conv, from + (size_t)j * size, count, plane + (size_t)pixel * given,
-                               conv->step[1]);
-            j += pitch - x;
+            if (w->after && x == 0 && !whole)
+                rows += max_i64(0, (n - j - count) / pitch);
+            if (w->after && count > 0)
+                finish_pixels(w, channel + i, pixel, rows, count, from + (size_t)j * size);
+            if (count > 0 && !(w->after && size == given))
+                for (int64_t r = 0; r < rows; r++)
+                    narrow_strided(conv, from + (size_t)(j + r * pitch) * size, count,
+                                   plane + (size_t)(pixel + r * conv->out_width) * given,
+                                   conv->step[1]);
+            j += whole ? n : rows * pitch - x;
         }
+    }
+}
+
+/* A tile of a product: rows of one group from `row` on, columns [column, column + n) of one image.
+ */
+typedef struct conv_tile {
+    int64_t m, column, n;
+    int64_t channel; /* of the result, of all images: that of the first row */
+    const char *a, *b;
+    char *c; /* where it is computed: in the result or in scratch */
+    int64_t ldc;
+} conv_tile;
+
+/* Rows [row, row + m) and weights [k, k + depth) of a tile. */
+static void multiply(const work *w, const conv_tile *t, int64_t row, int64_t m, int64_t k,
+                     int64_t depth)
+{
+    const tc_gemm_micro *micro = tc_gemm_micro_of(w->conv->isa);
+    const int64_t *offsets = tc_conv_offsets(w->conv) + w->part->offsets + k;
+    size_t size = tc_conv_element(w->conv);
+    int64_t lda = w->part->weights_ld;
+    const void *a = t->a + (size_t)(row * lda + k) * size, *b = t->b;
+    void *c = t->c + (size_t)(row * t->ldc) * size;
+    if (w->conv->dtype == TC_F64)
+        micro->f64.run_at(m, t->n, depth, a, lda, b, offsets, c, t->ldc, k > 0);
+    else
+        micro->f32.run_at(m, t->n, depth, a, lda, b, offsets, c, t->ldc, k > 0);
+}
+
+/* What follows the product in rows [row, row + m) of a tile that lies in the result itself. */
+static void finish_in_result(const work *w, const conv_tile *t, int64_t row, int64_t m)
+{
+    size_t size = tc_conv_element(w->conv);
+    size_t vector = (size_t)((t->channel + row) % w->conv->out_channels) * size;
+    char *c = t->c + (size_t)(row * t->ldc) * size;
+    const tc_epilogue_inputs *after = w->after;
+    tc_epilogue_tile part = {.rows = m,
+                             .columns = t->n,
+                             .from = c,
+                             .to = c,
+                             .from_ld = t->ldc,
+                             .to_ld = t->ldc,
+                             .scale = after->scale ? (const char *)after->scale + vector : NULL,
+                             .bias = after->bias ? (const char *)after->bias + vector : NULL,
+                             .row_step = 1};
+    tc_epilogue_apply(&w->conv->epilogue, &part);
+}
+
+static void run_tile(const work *w, const conv_tile *t)
+{
+    enum { DEPTH = 384 };
+    const tc_conv *conv = w->conv;
+    size_t size = tc_conv_element(conv);
+    int64_t all = w->part->depth, k = 0;
+    for (; all - k > DEPTH; k += DEPTH)
+        multiply(w, t, 0, t->m, k, DEPTH);
+    /* Rows are finished, or leave for the result, while they are in the first cache. */
+    int64_t step = t->m;
+    if (w->after)
+        step = tc_epilogue_rows(t->n, size, tc_gemm_micro_of(conv->isa)->strip);
+    for (int64_t row = 0; row < t->m; row += step) {
+        int64_t m = min_i64(step, t->m - row);
+        multiply(w, t, row, m, k, all - k);
+        if (!conv->direct_out)
+            write_tile(w, t->channel + row, m, t->column, t->n,
+                       t->c + (size_t)(row * t->ldc) * size);
+        else if (w->after)
+            finish_in_result(w, t, row, m);
     }
 }
 
@@ -253,9 +355,6 @@ static void multiply_tiles(void *context, int64_t begin, int64_t end, int worker
     const tc_conv *conv = w->conv;
     const tc_conv_part *part = w->part;
     const tc_conv_planes *p = &conv->planes;
-    const tc_gemm_micro *micro = tc_gemm_micro_of(conv->isa);
-    const int64_t *offsets = tc_conv_offsets(conv) + part->offsets;
-    enum { DEPTH = 384 };
     size_t size = tc_conv_element(conv);
     int64_t run = tc_conv_run(conv, part), area = conv->out_height * conv->out_width;
     int64_t columns = ceil_div(run, conv->column_tile), rows = ceil_div(conv->m, conv->row_tile);
@@ -264,41 +363,33 @@ static void multiply_tiles(void *context, int64_t begin, int64_t end, int worker
         int64_t column = t % columns * conv->column_tile, image = t / columns % w->count;
         int64_t row = t / columns / w->count % rows * conv->row_tile;
         int64_t group = t / columns / w->count / rows;
-        int64_t m = min_i64(conv->row_tile, conv->m - row);
-        int64_t n = min_i64(conv->column_tile, run - column);
         int64_t channel = image * p->channels + group * (p->channels / conv->groups);
-        int64_t result = (w->first + image) * conv->out_channels + group * conv->m + row;
-        const char *b = w->planes + (size_t)(channel * channel_size + column) * size;
-        const char *a = w->weights +
-                        (size_t)(part->weights + (group * conv->m + row) * part->weights_ld) * size;
-        char *c = conv->direct_out ? w->result + (size_t)(result * area + column) * size
-                                   : w->scratch + (size_t)worker * conv->worker_bytes;
-        int64_t ldc = conv->direct_out ? area : conv->column_tile, k = 0;
-        do {
-            int64_t depth = min_i64(DEPTH, part->depth - k);
-            if (conv->dtype == TC_F64)
-                micro->f64.run_at(m, n, depth, (const double *)(const void *)a + k,
-                                  part->weights_ld, (const double *)(const void *)b, offsets + k,
-                                  (double *)(void *)c, ldc, k > 0);
-            else
-                micro->f32.run_at(m, n, depth, (const float *)(const void *)a + k, part->weights_ld,
-                                  (const float *)(const void *)b, offsets + k, (float *)(void *)c,
-                                  ldc, k > 0);
-            k += depth;
-        } while (k < part->depth);
-        if (!conv->direct_out)
-            write_tile(w, result, m, column, n, c);
+        conv_tile tile = {.m = min_i64(conv->row_tile, conv->m - row),
+                          .column = column,
+                          .n = min_i64(conv->column_tile, run - column),
+                          .channel =
+                              (w->first + image) * conv->out_channels + group * conv->m + row};
+        tile.b = w->planes + (size_t)(channel * channel_size + column) * size;
+        tile.a = w->weights +
+                 (size_t)(part->weights + (group * conv->m + row) * part->weights_ld) * size;
+        tile.c = conv->direct_out ? w->result + (size_t)(tile.channel * area + column) * size
+                                  : w->scratch + (size_t)worker * conv->worker_bytes;
+        tile.ldc = conv->direct_out ? area : conv->column_tile;
+        run_tile(w, &tile);
     }
 }
 
 /* conv2d and conv2d_grad_input: products of weights and runs of planes. */
-static void run_products(const tc_conv *conv, const void *image, const void *filter, void *result,
-                         const tc_kernel_context *context)
+static void run_products(const tc_conv *conv, const void *image, const void *filter,
+                         const void *const *inputs, void *result, const tc_kernel_context *context)
 {
     if (conv->images == 0)
         return;
     char *memory = context->workspace;
     work w = {.conv = conv, .image = image, .filter = filter, .result = result, .weights = filter};
+    tc_epilogue_inputs after = tc_epilogue_bind(&conv->epilogue, inputs, memory);
+    w.after = conv->epilogue.used ? &after : NULL;
+    memory = conv->epilogue.bytes ? memory + conv->epilogue.bytes : memory;
     if (conv->sparse_out)
         memset(result, 0,
                (size_t)(conv->images * conv->out_channels * conv->out_height * conv->out_width) *
@@ -332,14 +423,14 @@ static void run_products(const tc_conv *conv, const void *image, const void *fil
 tc_status tc_conv2d_run(const void *params, const void *const *inputs, void *const *outputs,
                         const tc_kernel_context *context)
 {
-    run_products(params, inputs[0], inputs[1], outputs[0], context);
+    run_products(params, inputs[0], inputs[1], inputs, outputs[0], context);
     return TC_OK;
 }
 
 tc_status tc_conv2d_grad_input_run(const void *params, const void *const *inputs,
                                    void *const *outputs, const tc_kernel_context *context)
 {
-    run_products(params, inputs[1], inputs[0], outputs[0], context);
+    run_products(params, inputs[1], inputs[0], inputs, outputs[0], context);
     return TC_OK;
 }
 

@@ -23,6 +23,7 @@
 #include <tensorc/extend.h>
 
 #include "base/cpu.h"
+#include "kernels/cpu/epilogue.h"
 
 /** Padded planes of an image. */
 typedef struct tc_conv_planes {
@@ -68,6 +69,7 @@ typedef struct tc_conv {
     size_t weights_bytes, planes_bytes,
         second_bytes; /* parts of the workspace shared by all workers */
     size_t worker_bytes;
+    tc_epilogue epilogue; /* of conv2d_fused; scale and bias along the result's channels */
 } tc_conv;
 
 static inline tc_conv_part *tc_conv_parts(const tc_conv *conv)
@@ -105,8 +107,8 @@ static inline size_t tc_conv_element(const tc_conv *conv)
     return conv->dtype == TC_F64 ? sizeof(double) : sizeof(float);
 }
 
-/* prepare of the three kernels, for register tiles of `isa`: params is a tc_conv with what follows
- * it. */
+/* prepare of the three kernels (the first is that of conv2d_fused as well), for register tiles of
+ * `isa`: params is a tc_conv with what follows it. */
 tc_status tc_conv2d_prepare(tc_prepare *prepare, tc_isa isa);
 tc_status tc_conv2d_grad_input_prepare(tc_prepare *prepare, tc_isa isa);
 tc_status tc_conv2d_grad_filter_prepare(tc_prepare *prepare, tc_isa isa);

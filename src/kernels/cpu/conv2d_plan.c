@@ -227,7 +227,8 @@ static tc_status finish(tc_prepare *prepare, const tc_conv *conv)
     if (!tc_mul_size(conv->worker_bytes, total, &total) ||
         !tc_add_size(total, conv->weights_bytes, &total) ||
         !tc_add_size(total, conv->planes_bytes, &total) ||
-        !tc_add_size(total, conv->second_bytes, &total))
+        !tc_add_size(total, conv->second_bytes, &total) ||
+        !tc_add_size(total, conv->epilogue.bytes, &total))
         return too_large();
     prepare->workspace_bytes = total;
     return TC_OK;
@@ -266,7 +267,7 @@ tc_status tc_conv2d_prepare(tc_prepare *prepare, tc_isa isa)
     conv.m = conv.filters / conv.groups;
     conv.n_parts = 1;
     conv.n_offsets = conv.group_channels * conv.kernel[0] * conv.kernel[1];
-    if (!plan_input_planes(&conv, &s))
+    if (!tc_epilogue_read(prepare, isa, &conv.epilogue) || !plan_input_planes(&conv, &s))
         return too_large();
     tc_conv_part part = {.depth = conv.n_offsets,
                          .weights_ld = conv.n_offsets,
@@ -276,7 +277,8 @@ tc_status tc_conv2d_prepare(tc_prepare *prepare, tc_isa isa)
         part.weights_ld = spread_ld(part.depth);
         conv.arranged = conv.filters * part.weights_ld;
     }
-    conv.direct_out = is_wide(conv.dtype) && conv.planes.pitch == conv.out_width;
+    conv.direct_out =
+        is_wide(conv.dtype) && conv.planes.pitch == conv.out_width && !conv.epilogue.residual;
     int64_t run = tc_conv_run(&conv, &part);
     plan_tiles(&conv, conv.m, run, part.depth, conv.images * conv.groups);
     int64_t jobs = conv.groups * ceil_div(conv.m, conv.row_tile) * ceil_div(run, conv.column_tile);

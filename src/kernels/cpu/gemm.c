@@ -54,6 +54,12 @@ static bool is_wide(const tc_gemm *g)
     return g->dtype == TC_F32 || g->dtype == TC_F64;
 }
 
+/* Whether tiles are computed in C itself: not where C must be rounded, or holds the residual. */
+static bool in_c(const tc_gemm *g)
+{
+    return is_wide(g) && !g->epilogue.residual;
+}
+
 /* Bytes of an element while computing. */
 static size_t compute_size(const tc_gemm *g)
 {
@@ -103,7 +109,7 @@ static void scratch_sizes(const tc_gemm *g, size_t sizes[3])
     int64_t copy = g->transpose_a ? k * copy_ld(rows) : rows * copy_ld(k);
     sizes[0] = g->copy_a ? tc_align_up((size_t)copy * size, 64) : 0;
     sizes[1] = g->mode == MODE_LOCAL ? tc_align_up((size_t)(k * g->column_tile) * size, 64) : 0;
-    sizes[2] = is_wide(g) ? 0 : tc_align_up((size_t)(m * g->column_tile) * size, 64);
+    sizes[2] = in_c(g) ? 0 : tc_align_up((size_t)(m * g->column_tile) * size, 64);
 }
 
 static int choose_mode(const tc_gemm *g)
@@ -228,6 +234,17 @@ static void pack_panels(const tc_gemm *g, const void *b, int64_t p, int64_t dept
     }
 }
 
+/* A tile of C being computed: rows [i, i + m) and columns [j, j + n) of one item. */
+typedef struct tile {
+    const tc_gemm *g;
+    const tc_epilogue_inputs *after; /* NULL: nothing follows */
+    int64_t i, m, j, n;
+    char *out; /* where it is computed: C, or scratch */
+    int64_t ld;
+    char *c;              /* element (i, j) of C */
+    const char *residual; /* that of the residual, NULL */
+} tile;
+
 /* One run of the register tiles. B and C are f32 or f64 here, A too. */
 static void multiply(const tc_gemm *g, int64_t m, int64_t n, int64_t k, const void *a,
                      int64_t a_row, int64_t a_column, const void *b, int64_t ldb, int64_t panel,
@@ -240,47 +257,79 @@ static void multiply(const tc_gemm *g, int64_t m, int64_t n, int64_t k, const vo
         micro->f32.run(m, n, k, a, a_row, a_column, b, ldb, panel, c, ldc, accumulate);
 }
 
-/* Rows [i, i + m) and columns [j, j + n) of one item. `packed`: all of B in panels, or NULL. */
-static void run_tile(const tc_gemm *g, const void *a, const void *b, const void *packed, void *c,
-                     int64_t i, int64_t m, int64_t j, int64_t n, char *scratch)
+/* Finishes rows [row, row + m) and columns [column, column + n) of a tile, counted within it. */
+static void finish(const tile *t, int64_t row, int64_t m, int64_t column, int64_t n)
 {
+    const tc_gemm *g = t->g;
+    const tc_epilogue_inputs *after = t->after;
+    size_t size = compute_size(g), vector = (size_t)(t->j + column) * size;
+    char *out = t->out + (size_t)(row * t->ld + column) * size;
+    int64_t place = row * g->ldc + column;
+    tc_epilogue_tile part = {.rows = m,
+                             .columns = n,
+                             .from = out,
+                             .to = is_wide(g) ? at_out(g, t->c, place) : out,
+                             .from_ld = t->ld,
+                             .to_ld = is_wide(g) ? g->ldc : t->ld,
+                             .scale = after->scale ? (const char *)after->scale + vector : NULL,
+                             .bias = after->bias ? (const char *)after->bias + vector : NULL,
+                             .column_step = 1,
+                             .residual_ld = g->ldc};
+    if (t->residual)
+        part.residual = at(g, t->residual, place);
+    tc_epilogue_apply(&g->epilogue, &part);
+}
+
+/* With B transposed: dot products of its rows with those of A. */
+static void run_dots(const tile *t, const void *a, const void *b)
+{
+    const tc_gemm *g = t->g;
+    const tc_gemm_micro *micro = tc_gemm_micro_of(g->isa);
+    const void *left = at(g, a, t->i * g->lda);
+    size_t size = compute_size(g);
+    /* Finished by columns, while they are in the first cache. */
+    int64_t columns = t->after ? tc_epilogue_rows(t->m, size, 4) : t->n;
+    for (int64_t j = 0; j < t->n; j += columns) {
+        int64_t n = min_i64(columns, t->n - j);
+        const void *right = at(g, b, (t->j + j) * g->ldb);
+        void *out = t->out + (size_t)j * size;
+        if (g->dtype == TC_F64)
+            micro->f64.dot(t->m, n, g->k, left, g->lda, right, g->ldb, out, t->ld, g->accumulate);
+        else
+            micro->f32.dot(t->m, n, g->k, left, g->lda, right, g->ldb, out, t->ld, g->accumulate);
+        if (t->after)
+            finish(t, 0, t->m, j, n);
+    }
+}
+
+/* `packed`: all of B in panels, or NULL. */
+static void run_products(const tile *t, const void *a, const void *b, const void *packed,
+                         char *copy, char *panels)
+{
+    const tc_gemm *g = t->g;
     int64_t width = panel_width(g);
     size_t size = compute_size(g);
     int64_t a_row = g->transpose_a ? 1 : g->lda, a_column = g->transpose_a ? g->lda : 1;
-    if (g->mode == MODE_DOT) {
-        const tc_gemm_micro *micro = tc_gemm_micro_of(g->isa);
-        const void *left = at(g, a, i * g->lda), *right = at(g, b, j * g->ldb);
-        void *out = at_out(g, c, i * g->ldc + j);
-        if (g->dtype == TC_F64)
-            micro->f64.dot(m, n, g->k, left, g->lda, right, g->ldb, out, g->ldc, g->accumulate);
-        else
-            micro->f32.dot(m, n, g->k, left, g->lda, right, g->ldb, out, g->ldc, g->accumulate);
-        return;
-    }
-    size_t parts[3];
-    scratch_sizes(g, parts);
-    char *copy = scratch, *panels = copy + parts[0];
-    void *out = is_wide(g) ? at_out(g, c, i * g->ldc + j) : panels + parts[1];
-    int64_t ldc = is_wide(g) ? g->ldc : g->column_tile;
-
+    int64_t together = t->after ? tc_epilogue_rows(t->n, size, tc_gemm_micro_of(g->isa)->strip) : 0;
     int64_t p = 0;
     do { /* k = 0 makes one pass, which writes zeros */
         int64_t depth = min_i64(g->depth, g->k - p);
-        const void *right = at(g, b, p * g->ldb + j);
+        bool finishes = t->after && p + depth >= g->k;
+        const void *right = at(g, b, p * g->ldb + t->j);
         int64_t right_ld = g->ldb, panel = width;
         if (packed) {
-            right = (const char *)packed + (size_t)(j * g->k + p * width) * size;
+            right = (const char *)packed + (size_t)(t->j * g->k + p * width) * size;
             right_ld = width;
             panel = g->k * width;
         } else if (g->mode == MODE_LOCAL) {
-            pack_panels(g, b, p, depth, j, n, panels, depth * width);
+            pack_panels(g, b, p, depth, t->j, t->n, panels, depth * width);
             right = panels;
             right_ld = width;
             panel = depth * width;
         }
-        for (int64_t row = 0; row < m; row += COPY_ROWS) {
-            int64_t rows = min_i64(COPY_ROWS, m - row);
-            const void *left = at(g, a, (i + row) * a_row + p * a_column);
+        for (int64_t row = 0; row < t->m; row += COPY_ROWS) {
+            int64_t rows = min_i64(COPY_ROWS, t->m - row);
+            const char *left = at(g, a, (t->i + row) * a_row + p * a_column);
             int64_t left_row = a_row, left_column = a_column;
             if (g->copy_a) {
                 int64_t ld = copy_ld(g->transpose_a ? rows : depth);
@@ -290,23 +339,52 @@ static void run_tile(const tc_gemm *g, const void *a, const void *b, const void 
                 left_row = g->transpose_a ? 1 : ld;
                 left_column = g->transpose_a ? ld : 1;
             }
-            multiply(g, rows, n, depth, left, left_row, left_column, right, right_ld, panel,
-                     (char *)out + (size_t)(row * ldc) * size, ldc, g->accumulate || p > 0);
+            int64_t step = finishes ? together : rows;
+            for (int64_t done = 0; done < rows; done += step) {
+                int64_t count = min_i64(step, rows - done);
+                multiply(g, count, t->n, depth, left + (size_t)(done * left_row) * size, left_row,
+                         left_column, right, right_ld, panel,
+                         t->out + (size_t)((row + done) * t->ld) * size, t->ld,
+                         g->accumulate || p > 0);
+                if (finishes)
+                    finish(t, row + done, count, 0, t->n);
+            }
         }
         p += depth;
     } while (p < g->k);
-    if (!is_wide(g))
-        tc_narrow(tc_gemm_micro_of(g->isa), g->dtype, out, g->column_tile, m, n,
-                  at_out(g, c, i * g->ldc + j), g->ldc);
 }
 
 typedef struct job {
     const tc_gemm *gemm;
     const void *a, *b, *packed;
+    const tc_epilogue_inputs *after; /* NULL: nothing follows */
+    const void *residual;            /* of the item, NULL */
     void *c;
     char *scratch;
     void *panels; /* to be written */
 } job;
+
+/* Rows [i, i + m) and columns [j, j + n) of one item. */
+static void run_tile(const job *w, int64_t i, int64_t m, int64_t j, int64_t n, char *scratch)
+{
+    const tc_gemm *g = w->gemm;
+    tile t = {.g = g, .after = w->after, .i = i, .m = m, .j = j, .n = n};
+    size_t parts[3] = {0};
+    if (g->worker_bytes)
+        scratch_sizes(g, parts);
+    char *panels = scratch ? scratch + parts[0] : NULL;
+    t.c = at_out(g, w->c, i * g->ldc + j);
+    t.residual = w->residual ? at(g, w->residual, i * g->ldc + j) : NULL;
+    t.out = in_c(g) ? t.c : panels + parts[1];
+    t.ld = in_c(g) ? g->ldc : g->column_tile;
+    if (g->mode == MODE_DOT)
+        run_dots(&t, w->a, w->b);
+    else
+        run_products(&t, w->a, w->b, w->packed, scratch, panels);
+    if (!is_wide(g))
+        tc_narrow(tc_gemm_micro_of(g->isa), g->dtype, (const float *)(const void *)t.out, t.ld, m,
+                  n, t.c, g->ldc);
+}
 
 static void pack_block(void *context, int64_t begin, int64_t end, int worker)
 {
@@ -334,12 +412,12 @@ static void tile_block(void *context, int64_t begin, int64_t end, int worker)
     const job *w = context;
     const tc_gemm *g = w->gemm;
     int64_t row_tiles = ceil_div(g->m, g->row_tile);
-    char *scratch = w->scratch + (size_t)worker * g->worker_bytes;
+    char *scratch = g->worker_bytes ? w->scratch + (size_t)worker * g->worker_bytes : NULL;
     for (int64_t t = begin; t < end; t++) {
         /* Neighbouring jobs share a block of B. */
         int64_t i = t % row_tiles * g->row_tile, j = t / row_tiles * g->column_tile;
-        run_tile(g, w->a, w->b, w->packed, w->c, i, min_i64(g->row_tile, g->m - i), j,
-                 min_i64(g->column_tile, g->n - j), scratch);
+        run_tile(w, i, min_i64(g->row_tile, g->m - i), j, min_i64(g->column_tile, g->n - j),
+                 scratch);
     }
 }
 
@@ -364,6 +442,7 @@ static job item_of(const job *w, int64_t item)
     one.a = at(g, w->a, a);
     one.b = at(g, w->b, b);
     one.c = at_out(g, w->c, item * g->m * g->ldc);
+    one.residual = w->residual ? at(g, w->residual, item * g->m * g->ldc) : NULL;
     return one;
 }
 
@@ -378,10 +457,17 @@ static void item_block(void *context, int64_t begin, int64_t end, int worker)
     }
 }
 
-void tc_gemm_run(const tc_gemm *g, const void *a, const void *b, const void *packed, void *c,
-                 void *workspace, tc_pool *pool)
+void tc_gemm_run(const tc_gemm *g, const void *a, const void *b, const void *packed,
+                 const tc_epilogue_inputs *after, void *c, void *workspace, tc_pool *pool)
 {
-    job w = {.gemm = g, .a = a, .b = b, .packed = packed, .c = c, .scratch = workspace};
+    job w = {.gemm = g,
+             .a = a,
+             .b = b,
+             .packed = packed,
+             .after = g->epilogue.used ? after : NULL,
+             .c = c,
+             .scratch = workspace};
+    w.residual = w.after ? after->residual : NULL;
     if (g->whole_items) {
         tc_parallel_for(pool, g->items, g->items_per_job, item_block, &w);
         return;

@@ -6,7 +6,8 @@
  * A tc_gemm is described once (zero it, fill in the first part, call tc_gemm_plan in `prepare`) and
  * run many times. How the work is split depends on the shape alone. Every element of C is one chain
  * of multiply-adds over k in order, or, for a transposed B and few rows, one chain per vector lane:
- * no result depends on the number of threads.
+ * no result depends on the number of threads. What follows the product on each element, an
+ * epilogue, is computed before the next tile is.
  */
 #ifndef TC_KERNELS_CPU_GEMM_H
 #define TC_KERNELS_CPU_GEMM_H
@@ -18,6 +19,7 @@
 #include <tensorc/types.h>
 
 #include "base/threads.h"
+#include "kernels/cpu/epilogue.h"
 #include "kernels/cpu/gemm_micro.h"
 
 typedef struct tc_gemm {
@@ -35,6 +37,7 @@ typedef struct tc_gemm {
      */
     int32_t batch_rank;
     int64_t batch_dims[TC_MAX_RANK], batch_a[TC_MAX_RANK], batch_b[TC_MAX_RANK];
+    tc_epilogue epilogue; /* without `accumulate`; scale and bias along the columns */
 
     /* Chosen by tc_gemm_plan. */
     int32_t mode;
@@ -63,10 +66,11 @@ void tc_gemm_pack(const tc_gemm *gemm, const void *b, void *packed, tc_pool *poo
 
 /**
  * Computes C. `packed` is what tc_gemm_pack wrote for this `gemm` (then `b` is not read), or NULL.
- * `workspace` has workspace_bytes, aligned to 64; NULL when that is 0. C must not overlap A and B.
- * Thread-safe.
+ * `after` are the inputs of the epilogue, NULL when there is none; its residual is laid out as C
+ * and may be C. `workspace` has workspace_bytes, aligned to 64; NULL when that is 0. C must not
+ * overlap A and B. Thread-safe.
  */
-void tc_gemm_run(const tc_gemm *gemm, const void *a, const void *b, const void *packed, void *c,
-                 void *workspace, tc_pool *pool);
+void tc_gemm_run(const tc_gemm *gemm, const void *a, const void *b, const void *packed,
+                 const tc_epilogue_inputs *after, void *c, void *workspace, tc_pool *pool);
 
 #endif

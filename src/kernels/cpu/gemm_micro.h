@@ -35,6 +35,7 @@
     }
 
 typedef struct tc_gemm_micro {
+    int64_t strip;    /* rows of the tallest register tile */
     int64_t dot_rows; /* up to this many rows of A, `dot` is faster than packing B */
     TC_GEMM_MICRO_OF(float) f32;
     TC_GEMM_MICRO_OF(double) f64;

@@ -1,6 +1,7 @@
 /* matmul: floats through tc_gemm, integers by plain loops. */
 #include <string.h>
 
+#include "base/alloc.h"
 #include "core/shape.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/kernel.h"
@@ -50,7 +51,8 @@ tc_status tc_matmul_prepare(tc_prepare *prepare, tc_isa isa)
     tc_gemm g = {.isa = isa, .dtype = prepare->inputs[0].dtype};
     describe(prepare, &g);
     char a[TC_SHAPE_TEXT_SIZE], b[TC_SHAPE_TEXT_SIZE];
-    if (!tc_gemm_plan(&g, prepare->threads))
+    if (!tc_epilogue_read(prepare, isa, &g.epilogue) || !tc_gemm_plan(&g, prepare->threads) ||
+        !tc_add_size(g.workspace_bytes, g.epilogue.bytes, &prepare->workspace_bytes))
         return tc_kernel_fail(TC_RESOURCE_EXHAUSTED, "the product of %s and %s is too large",
                               tc_shape_text(&prepare->inputs[0].shape, a),
                               tc_shape_text(&prepare->inputs[1].shape, b));
@@ -58,7 +60,6 @@ tc_status tc_matmul_prepare(tc_prepare *prepare, tc_isa isa)
     if (!params)
         return TC_RESOURCE_EXHAUSTED;
     *params = g;
-    prepare->workspace_bytes = g.workspace_bytes;
     if (g.packed_bytes) {
         prepare->pack_input = 1;
         prepare->pack_bytes = g.packed_bytes;
@@ -74,8 +75,11 @@ void tc_matmul_pack(const void *params, const void *weights, void *blob)
 tc_status tc_matmul_run(const void *params, const void *const *inputs, void *const *outputs,
                         const tc_kernel_context *context)
 {
-    tc_gemm_run(params, inputs[0], inputs[1], context->packed, outputs[0], context->workspace,
-                context->pool);
+    const tc_gemm *g = params;
+    tc_epilogue_inputs after = tc_epilogue_bind(&g->epilogue, inputs, context->workspace);
+    char *workspace = context->workspace;
+    tc_gemm_run(g, inputs[0], inputs[1], context->packed, &after, outputs[0],
+                g->epilogue.bytes ? workspace + g->epilogue.bytes : workspace, context->pool);
     return TC_OK;
 }
 

@@ -1,4 +1,5 @@
-/* The kernels of matmul for floats; isa/products.c lists them for every instruction set. */
+/* The kernels of matmul and matmul_fused for floats; isa/products.c lists them for every
+ * instruction set. */
 #ifndef TC_KERNELS_CPU_MATMUL_H
 #define TC_KERNELS_CPU_MATMUL_H
 

@@ -137,6 +137,7 @@ static void store_bf16(uint16_t *to, const float *from, int64_t count)
 
 extern const tc_gemm_micro TC_ISA_NAME(tc_gemm_micro);
 const tc_gemm_micro TC_ISA_NAME(tc_gemm_micro) = {
+    .strip = MR,
     .dot_rows = MR > 6 ? 64 : 16,
     .f32 = {2 * VECTOR_BYTES / 4, run_f32, dot_f32, run_at_f32, dot_at_f32},
     .f64 = {2 * VECTOR_BYTES / 8, run_f64, dot_f64, run_at_f64, dot_at_f64},

@@ -28,6 +28,10 @@ static tc_status grad_filter(tc_prepare *prepare)
 
 #define KERNELS(tag)                                                                             \
     TC_KERNEL(matmul, tag, .prepare = matmul, .pack = tc_matmul_pack, .run = tc_matmul_run),     \
+        TC_KERNEL(matmul_fused, tag, .prepare = matmul, .pack = tc_matmul_pack,                  \
+                  .run = tc_matmul_run),                                                         \
+        TC_KERNEL(conv2d_fused, tag, .prepare = conv2d, .pack = tc_conv2d_pack,                  \
+                  .run = tc_conv2d_run),                                                         \
         TC_KERNEL(conv2d, tag, .prepare = conv2d, .pack = tc_conv2d_pack, .run = tc_conv2d_run), \
         TC_KERNEL(conv2d_grad_input, tag, .prepare = grad_input, .pack = tc_conv2d_pack,         \
                   .run = tc_conv2d_grad_input_run),                                              \
