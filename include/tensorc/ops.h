@@ -2,6 +2,7 @@
 #ifndef TENSORC_OPS_H
 #define TENSORC_OPS_H
 
+#include <tensorc/ops/attention.h>
 #include <tensorc/ops/conv.h>
 #include <tensorc/ops/dynamic.h>
 #include <tensorc/ops/elementwise.h>

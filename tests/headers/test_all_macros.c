@@ -105,6 +105,14 @@ static void matrices_and_images(tc_graph *g, tc_value x)
     tc_avg_pool2d_grad(mean, image, .kernel = {2, 2}, .count_include_pad = true);
 }
 
+static void attention(tc_graph *g, tc_value x)
+{
+    (void)g;
+    tc_value q = tc_reshape(x, TC_SHAPE(-1, 2, 1, 2));
+    tc_attention(q, q, q);
+    tc_attention(q, q, q, .mask = tc_causal_mask(q), .causal = true, .scale = TC_SOME(0.5));
+}
+
 static void random_numbers(tc_graph *g, tc_value x)
 {
     tc_random_uniform(g, TC_F32, TC_SHAPE(2, 3), .low = -1, .high = TC_SOME(0));
@@ -238,9 +246,13 @@ int main(void)
     static const struct {
         const char *name;
         void (*build)(tc_graph *g, tc_value x);
-    } parts[] = {{"elementwise", elementwise},    {"shapes", shapes},
-                 {"images", matrices_and_images}, {"random", random_numbers},
-                 {"functions", functions},        {"training", NULL}};
+    } parts[] = {{"elementwise", elementwise},
+                 {"shapes", shapes},
+                 {"images", matrices_and_images},
+                 {"random", random_numbers},
+                 {"functions", functions},
+                 {"attention", attention},
+                 {"training", NULL}};
     tc_value x;
     int failures = op.n_inputs != 4 || TC_MAX_RANK != 8;
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
