@@ -213,33 +213,90 @@ tc_node *tc_ir_copy(tc_pass_context *pass, const tc_node *node)
     return copy;
 }
 
+/* Attribute values of a new node: those given, whose arrays are copied, and defaults. */
+static tc_attr *attr_values(tc_pass_context *pass, const tc_op *op, const tc_attr_arg *attrs,
+                            size_t n_attrs)
+{
+    tc_arena *arena = &pass->graph->arena;
+    tc_attr *values = tc_arena_array(arena, (size_t)op->n_attrs, sizeof *values);
+    for (int16_t i = 0; values && i < op->n_attrs; i++)
+        values[i] = op->attrs[i].fallback;
+    for (size_t i = 0; values && i < n_attrs; i++) {
+        tc_attr value = attrs[i].value;
+        if (value.type == TC_ATTR_INTS)
+            value.ints =
+                tc_arena_memdup(arena, value.ints, (size_t)value.count * sizeof *value.ints);
+        else if (value.type == TC_ATTR_SHAPE)
+            value.shape = tc_arena_memdup(arena, value.shape, sizeof *value.shape);
+        if ((value.type == TC_ATTR_INTS && !value.ints) ||
+            (value.type == TC_ATTR_SHAPE && !value.shape))
+            return NULL;
+        values[tc_op_attr_index(op, attrs[i].name)] = value;
+    }
+    return values;
+}
+
+const tc_op *tc_ir_op(const tc_pass_context *pass, const char *name)
+{
+    const tc_op *op = tc_registry_find_op(pass->graph->registry, name);
+    if (!op)
+        (void)tc_fail(TC_INTERNAL, "the registry has no operator '%s'", name);
+    return op;
+}
+
+tc_status tc_ir_become(tc_pass_context *pass, tc_node *node, const char *op_name,
+                       const tc_edge *inputs, size_t n_inputs, const tc_attr_arg *attrs,
+                       size_t n_attrs)
+{
+    const tc_op *op = tc_ir_op(pass, op_name);
+    if (!op)
+        return TC_INTERNAL;
+    tc_attr *values = attr_values(pass, op, attrs, n_attrs);
+    tc_edge *edges = tc_arena_memdup(&pass->graph->arena, inputs, n_inputs * sizeof *inputs);
+    if (!values || !edges)
+        return tc_compiler_exhausted();
+    node->attrs = (tc_attrs){op, values};
+    node->inputs = edges;
+    node->n_inputs = (int32_t)n_inputs;
+    return TC_OK;
+}
+
+tc_status tc_ir_make(tc_pass_context *pass, const tc_node *like, const char *op,
+                     const tc_edge *inputs, size_t n_inputs, const tc_attr_arg *attrs,
+                     size_t n_attrs, tc_edge *out)
+{
+    tc_node *node = tc_arena_alloc(&pass->graph->arena, sizeof *node);
+    if (!node)
+        return tc_compiler_exhausted();
+    *node = (tc_node){.name = like->name, .notes = like->notes, .at = like->at, .n_outputs = 1};
+    TC_TRY(tc_ir_become(pass, node, op, inputs, n_inputs, attrs, n_attrs));
+    TC_TRY(tc_ir_infer(pass, node));
+    TC_TRY(tc_ir_append(pass, node));
+    *out = (tc_edge){node->index, 0};
+    return TC_OK;
+}
+
 tc_node *tc_ir_source(tc_pass_context *pass, const char *op_name, const tc_node *like,
                       int32_t output, const tc_attr_arg *attrs, size_t n_attrs)
 {
     tc_arena *arena = &pass->graph->arena;
-    const tc_op *op = tc_registry_find_op(pass->graph->registry, op_name);
-    if (!op) {
-        (void)tc_fail(TC_INTERNAL, "the registry has no operator '%s'", op_name);
+    const tc_op *op = tc_ir_op(pass, op_name);
+    if (!op)
         return NULL;
-    }
     tc_node *node = tc_arena_alloc(arena, sizeof *node);
-    tc_attr *values = tc_arena_array(arena, (size_t)op->n_attrs, sizeof *values);
+    tc_attr *values = attr_values(pass, op, attrs, n_attrs);
     tc_value_info *info = tc_arena_memdup(arena, &like->outputs[output], sizeof *info);
     size_t size = strlen(like->name) + 16;
-    char *name = tc_arena_alloc(arena, size);
+    char *name = like->n_outputs > 1 ? tc_arena_alloc(arena, size) : (char *)like->name;
     if (!node || !values || !info || !name) {
         (void)tc_compiler_exhausted();
         return NULL;
     }
-    for (int16_t i = 0; i < op->n_attrs; i++)
-        values[i] = op->attrs[i].fallback;
-    for (size_t i = 0; i < n_attrs; i++)
-        values[tc_op_attr_index(op, attrs[i].name)] = attrs[i].value;
     if (like->n_outputs > 1)
         snprintf(name, size, "%s_output_%d", like->name, (int)output);
     *node = (tc_node){
         .attrs = {op, values},
-        .name = like->n_outputs > 1 ? name : like->name,
+        .name = name,
         .outputs = info,
         .n_outputs = 1,
         .notes = like->notes,

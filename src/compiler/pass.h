@@ -23,6 +23,10 @@ typedef struct tc_pass_context {
     int32_t *first;  /* outputs of old node i are edges[first[i]...] */
     tc_edge *edges;  /* new edge of each old one, node -1: none */
     int32_t *places; /* new node that stands for each old one in control dependencies, -1: none */
+
+    /* Rewrites done by all passes so far: what runs again does so only where this grew. */
+    int64_t changes;
+    size_t folded_bytes; /* of the constants that folding has made */
 } tc_pass_context;
 
 typedef tc_status (*tc_pass_function)(tc_pass_context *pass);
@@ -66,6 +70,17 @@ tc_node *tc_ir_copy(tc_pass_context *pass, const tc_node *node);
  * location and annotations. */
 tc_node *tc_ir_source(tc_pass_context *pass, const char *op, const tc_node *like, int32_t output,
                       const tc_attr_arg *attrs, size_t n_attrs);
+/** The operator called `name` of the program's registry; NULL when it has none (error set). */
+const tc_op *tc_ir_op(const tc_pass_context *pass, const char *name);
+/** Makes `node` apply another operator, in place: its outputs stay, which must be the same values.
+ * Inputs are new edges; arrays of `attrs` are copied, what they leave out takes its default. */
+tc_status tc_ir_become(tc_pass_context *pass, tc_node *node, const char *op, const tc_edge *inputs,
+                       size_t n_inputs, const tc_attr_arg *attrs, size_t n_attrs);
+/** Appends a new node, likewise, with the name, location and annotations of `like`; `*out` is its
+ * output 0. */
+tc_status tc_ir_make(tc_pass_context *pass, const tc_node *like, const char *op,
+                     const tc_edge *inputs, size_t n_inputs, const tc_attr_arg *attrs,
+                     size_t n_attrs, tc_edge *out);
 /** A constant in the place of output `output` of `like`. Retains `tensor`. */
 tc_node *tc_ir_constant(tc_pass_context *pass, const tc_node *like, int32_t output,
                         tc_tensor *tensor);

@@ -167,6 +167,7 @@ static tc_status merge(tc_pass_context *pass, table *t, tc_node *node, int32_t o
             continue;
         for (int32_t i = 0; i < node->n_outputs; i++)
             tc_ir_forward(pass, old, i, (tc_edge){t->slots[slot]->index, i});
+        pass->changes++;
         return TC_OK;
     }
     t->slots[slot] = node;

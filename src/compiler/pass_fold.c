@@ -1,7 +1,8 @@
 /*
  * Nodes that depend on constants alone are computed now, by the target's own kernels, unless the
- * result takes much more memory than what it is made from. Elements that shape inference knows need
- * no kernel.
+ * result takes much more memory than what it is made from, or all of them together more than the
+ * request's budget. Elements that shape inference knows need no kernel, and neither does nothing: a
+ * result without elements.
  */
 #include "compiler/pass.h"
 #include "core/dtype.h"
@@ -11,6 +12,9 @@
 /* A folded result may be this much larger than the inputs of its node: room for masks, ranges and
  * initial fills. */
 #define MAX_GROWTH ((size_t)64 << 10)
+
+/* Of all folded constants, when the request says nothing. */
+#define DEFAULT_BUDGET ((size_t)64 << 20)
 
 #define NOT_FOLDED \
     (TC_EFFECT_READ | TC_EFFECT_WRITE | TC_EFFECT_RANDOM | TC_EFFECT_IO | TC_EFFECT_COLLECTIVE)
@@ -27,32 +31,39 @@ static tc_tensor *constant_of(const tc_pass_context *pass, tc_edge edge)
     return tc_node_is(node, "constant") ? tc_attrs_tensor(&node->attrs, "tensor") : NULL;
 }
 
-static bool known_outputs(const tc_node *node, size_t limit)
+/* Bytes of the outputs; false when they are not known. */
+static bool measure_outputs(const tc_node *node, size_t *total)
 {
-    size_t total = 0;
+    *total = 0;
     for (int32_t i = 0; i < node->n_outputs; i++) {
         size_t bytes;
         int64_t size;
         if (!tc_shape_is_known(&node->outputs[i].shape) ||
             tc_tensor_measure(node->outputs[i].dtype, &node->outputs[i].shape, &size, &bytes) !=
                 TC_OK ||
-            !tc_add_size(total, bytes, &total))
+            !tc_add_size(*total, bytes, total))
             return false;
     }
-    return total <= limit;
+    return true;
 }
 
-/* Collects the inputs; false when the node cannot be folded. */
-static tc_status collect(const tc_pass_context *pass, folder *f, const tc_node *node,
-                         bool *foldable)
+static bool within_budget(const tc_pass_context *pass, size_t bytes)
 {
-    size_t n = (size_t)node->n_inputs + (size_t)node->n_outputs, bytes = MAX_GROWTH;
+    size_t budget = pass->request->fold_budget ? pass->request->fold_budget : DEFAULT_BUDGET;
+    return bytes <= budget && pass->folded_bytes <= budget - bytes;
+}
+
+static bool may_fold(const tc_node *node)
+{
+    return node->n_outputs > 0 && !(node->attrs.op->effects & NOT_FOLDED) &&
+           !tc_node_is_identity(node) && !tc_node_is(node, "constant");
+}
+
+/* Collects the inputs, for which there is room, and tells whether the node can be folded. */
+static void collect(const tc_pass_context *pass, folder *f, const tc_node *node, bool *foldable)
+{
+    size_t bytes = MAX_GROWTH, made;
     *foldable = false;
-    if (node->n_outputs == 0 || node->attrs.op->effects & NOT_FOLDED || tc_node_is_identity(node) ||
-        tc_node_is(node, "constant"))
-        return TC_OK;
-    if (!tc_vector_reserve(&f->tensors, n) || !tc_vector_reserve(&f->infos, n))
-        return tc_compiler_exhausted();
     for (int32_t k = 0; k < node->n_inputs; k++) {
         tc_edge edge = node->inputs[k];
         f->tensors.data[k] = NULL;
@@ -62,26 +73,23 @@ static tc_status collect(const tc_pass_context *pass, folder *f, const tc_node *
         f->infos.data[k] = *tc_edge_info(pass->graph, edge);
         if (tc_input_flags(node, k) & TC_PORT_SHAPE_ONLY) {
             if (!tc_shape_is_known(&f->infos.data[k].shape))
-                return TC_OK;
+                return;
             continue;
         }
         tc_tensor *tensor = constant_of(pass, edge);
         if (!tensor)
-            return TC_OK;
+            return;
         f->tensors.data[k] = tensor;
         bytes += tc_tensor_bytes(tensor);
     }
-    *foldable = known_outputs(node, bytes);
-    return TC_OK;
+    *foldable = measure_outputs(node, &made) && made <= bytes && within_budget(pass, made);
 }
 
 /* A tensor of the elements that inference knows; `*out` stays NULL when it does not know all. */
 static tc_status tensor_of_known(const tc_node *node, tc_tensor **out)
 {
     const tc_value_info *info = &node->outputs[0];
-    if (node->n_outputs != 1 || !info->known || node->attrs.op->effects & NOT_FOLDED ||
-        tc_node_is_identity(node) || tc_node_is(node, "constant") ||
-        tc_shape_size(&info->shape) != info->known_count)
+    if (node->n_outputs != 1 || !info->known || tc_shape_size(&info->shape) != info->known_count)
         return TC_OK;
     for (int32_t i = 0; i < info->known_count; i++)
         if (info->known[i].size < 0)
@@ -93,12 +101,31 @@ static tc_status tensor_of_known(const tc_node *node, tc_tensor **out)
     return TC_OK;
 }
 
+/* Whether all outputs are known to have no elements, which `outputs` then holds. */
+static tc_status tensors_of_nothing(const tc_node *node, tc_tensor **outputs, bool *nothing)
+{
+    size_t bytes;
+    *nothing = measure_outputs(node, &bytes) && bytes == 0;
+    for (int32_t i = 0; *nothing && i < node->n_outputs; i++) {
+        tc_status status =
+            tc_tensor_create(node->outputs[i].dtype, node->outputs[i].shape, &outputs[i]);
+        if (status != TC_OK) {
+            while (i-- > 0)
+                tc_tensor_release(outputs[i]);
+            return status;
+        }
+    }
+    return TC_OK;
+}
+
 /* Puts constants in the place of the outputs of `node`; takes over the tensors. */
 static tc_status replace(tc_pass_context *pass, const tc_node *node, int32_t old,
                          tc_tensor **tensors)
 {
     tc_status status = TC_OK;
+    pass->changes++;
     for (int32_t i = 0; i < node->n_outputs; i++) {
+        pass->folded_bytes += tc_tensor_bytes(tensors[i]);
         if (status == TC_OK) {
             tc_node *constant = tc_ir_constant(pass, node, i, tensors[i]);
             status = constant ? tc_ir_append(pass, constant) : TC_RESOURCE_EXHAUSTED;
@@ -112,14 +139,22 @@ static tc_status replace(tc_pass_context *pass, const tc_node *node, int32_t old
 
 static tc_status fold_node(tc_pass_context *pass, folder *f, tc_node *node, int32_t old)
 {
-    bool foldable;
+    bool nothing, foldable;
     tc_tensor *known = NULL;
+    if (!may_fold(node))
+        return tc_ir_keep(pass, node, old);
     TC_TRY(tensor_of_known(node, &known));
     if (known)
         return replace(pass, node, old, &known);
-    TC_TRY(collect(pass, f, node, &foldable));
+    if (!tc_vector_reserve(&f->tensors, (size_t)node->n_inputs + (size_t)node->n_outputs) ||
+        !tc_vector_reserve(&f->infos, (size_t)node->n_inputs))
+        return tc_compiler_exhausted();
+    tc_tensor **outputs = f->tensors.data + node->n_inputs;
+    TC_TRY(tensors_of_nothing(node, outputs, &nothing));
+    if (nothing)
+        return replace(pass, node, old, outputs);
+    collect(pass, f, node, &foldable);
     if (foldable) {
-        tc_tensor **outputs = f->tensors.data + node->n_inputs;
         tc_status status =
             pass->target->fold(pass->target, &node->attrs, f->tensors.data, f->infos.data,
                                node->n_inputs, node->outputs, node->n_outputs, outputs);

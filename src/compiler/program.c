@@ -88,6 +88,16 @@ static bool is_word(const char *text, size_t length, const char *word)
     return strlen(word) == length && strncmp(text, word, length) == 0;
 }
 
+/* Index of the first entry of the pass that entry `index` runs. */
+static size_t first_of(size_t index)
+{
+    size_t first = 0;
+    while (passes[first].run != passes[index].run ||
+           strcmp(passes[first].name, passes[index].name) != 0)
+        first++;
+    return first;
+}
+
 /* Sets disabled[i] for what the level of optimization or the comma-separated list leaves out. */
 static tc_status choose_passes(const tc_program_request *request, bool disabled[PASS_COUNT])
 {
@@ -96,7 +106,7 @@ static tc_status choose_passes(const tc_program_request *request, bool disabled[
     for (size_t i = 0; i < PASS_COUNT; i++) {
         disabled[i] = (int)passes[i].level > level;
         size_t used = strlen(known);
-        if (passes[i].level != ALWAYS)
+        if (passes[i].level != ALWAYS && first_of(i) == i)
             snprintf(known + used, sizeof known - used, ", %s", passes[i].name);
     }
     for (const char *word = request->disable_passes; word && *word;) {
@@ -228,19 +238,51 @@ static tc_status copy_request(tc_program *program, const tc_program_request *req
     return TC_OK;
 }
 
+/* Lets go of the tensors that no node holds any longer: what was folded further. */
+static tc_status release_tensors(tc_graph *graph)
+{
+    tc_map used = {0};
+    tc_status status = TC_OK;
+    size_t kept = 0;
+    for (size_t i = 0; i < graph->nodes.count && graph->tensors.count > 0; i++) {
+        const tc_attrs *attrs = &graph->nodes.data[i]->attrs;
+        for (int16_t k = 0; k < attrs->op->n_attrs; k++)
+            if (attrs->values[k].type == TC_ATTR_TENSOR && attrs->values[k].tensor &&
+                !tc_map_put(&used, &attrs->values[k].tensor, sizeof(tc_tensor *), 1))
+                status = tc_compiler_exhausted();
+    }
+    for (size_t i = 0; i < graph->tensors.count && status == TC_OK; i++) {
+        tc_tensor *tensor = graph->tensors.data[i];
+        if (tc_map_find(&used, &tensor, sizeof tensor))
+            graph->tensors.data[kept++] = tensor;
+        else
+            tc_tensor_release(tensor);
+    }
+    if (status == TC_OK)
+        graph->tensors.count = kept;
+    tc_map_free(&used);
+    return status;
+}
+
 static tc_status compile(tc_pass_context *pass)
 {
+    int64_t seen[PASS_COUNT]; /* changes when a pass had run for the last time, by first entry */
     bool disabled[PASS_COUNT];
     TC_TRY(choose_passes(pass->request, disabled));
     TC_TRY(copy_request(pass->program, pass->request));
     for (size_t i = 0; i < PASS_COUNT; i++) {
         if (disabled[i])
             continue;
+        size_t first = first_of(i);
+        if (first < i && pass->changes == seen[first])
+            continue;
         if (passes[i].run)
             TC_TRY(run_pass(pass, &passes[i]));
         else
             pass->program->plan_passes |= 1u << (i - (PASS_COUNT - TC_PLAN_PASS_COUNT));
+        seen[first] = pass->changes;
     }
+    TC_TRY(release_tensors(pass->graph));
     TC_TRY(index_names(pass->graph));
     return find_updated(pass->program);
 }

@@ -354,21 +354,65 @@ static void test_dump(void **state)
     assert_int_equal(d.count, 2 * f->program->n_reports);
 }
 
+static bool was_run(const fixture *f, const char *pass)
+{
+    bool found = false;
+    for (int32_t i = 0; i < f->program->n_reports; i++)
+        found = found || strcmp(f->program->reports[i].pass, pass) == 0;
+    return found;
+}
+
+static void test_levels(void **state)
+{
+    fixture *f = *state;
+    request_fetch(&f->r, tc_pow(tc_neg(tc_neg(f->x)), tc_constant_scalar(f->graph, TC_F32, 2)));
+    for (int level = TC_OPTIMIZATION_NONE; level <= TC_OPTIMIZATION_FULL; level++) {
+        f->r.request.optimization = (tc_optimization)level;
+        compile(f);
+        assert_int_equal(was_run(f, "cse"), level >= TC_OPTIMIZATION_BASIC);
+        assert_int_equal(was_run(f, "strength"), level == TC_OPTIMIZATION_FULL);
+        assert_int_equal(count_nodes(f->program->graph, "neg"),
+                         level == TC_OPTIMIZATION_NONE ? 2 : 0);
+        assert_int_equal(count_nodes(f->program->graph, "pow"), level < TC_OPTIMIZATION_FULL);
+    }
+}
+
+/* Passes run a second time only when others left something to do: here the constant that cse made
+ * of two. */
+static void test_again(void **state)
+{
+    fixture *f = *state;
+    f->r.request.optimization = TC_OPTIMIZATION_BASIC;
+    request_fetch(&f->r, tc_exp(f->x));
+    compile(f);
+    assert_int_equal(f->program->n_reports, 8);
+    f->r.request.n_fetches = 0;
+    tc_value a = tc_exp(tc_cast(f->i, TC_F32)), b = tc_exp(tc_cast(f->i, TC_F32));
+    request_fetch(&f->r, tc_maximum(a, b));
+    compile(f);
+    assert_int_equal(count_nodes(f->program->graph, "maximum"), 0);
+    assert_int_equal(f->program->n_reports, 11);
+}
+
 static void test_disable(void **state)
 {
     fixture *f = *state;
     request_fetch(&f->r, tc_neg(f->x));
     f->r.request.disable_passes = "fold,simplfy";
     expect_error(f, TC_INVALID_ARGUMENT, "'simplfy'");
-    assert_error_contains("all, fold, simplify, cse");
+    assert_error_contains("all, simplify, fold, cse");
     f->r.request.disable_passes = "extract"; /* mandatory */
     expect_error(f, TC_INVALID_ARGUMENT, "'extract'");
     f->r.request.disable_passes = "";
     compile(f);
-    int32_t all = f->program->n_reports;
+    assert_true(was_run(f, "simplify") && was_run(f, "place"));
+    f->r.request.disable_passes = "simplify";
+    compile(f);
+    assert_false(was_run(f, "simplify"));
     f->r.request.disable_passes = "all";
     compile(f);
-    assert_int_equal(f->program->n_reports, all - 3);
+    assert_int_equal(f->program->n_reports, 5); /* the mandatory ones */
+    assert_true(f->program->plan_passes == 0);
     for (int32_t i = 0; i < f->program->n_reports; i++)
         assert_true(f->program->reports[i].milliseconds >= 0);
 }
@@ -425,6 +469,8 @@ int main(void)
         TEST(test_place),
         TEST(test_dump),
         TEST(test_disable),
+        TEST(test_levels),
+        TEST(test_again),
         TEST(test_names),
         TEST(test_program_outlives_graph),
     };
