@@ -292,6 +292,20 @@ static void block_signals(sigset_t *before)
     pthread_sigmask(SIG_SETMASK, &blocked, before);
 }
 
+tc_status tc_thread_start(const char *name, void *(*function)(void *), void *argument,
+                          pthread_t *thread)
+{
+    sigset_t before;
+    block_signals(&before);
+    int error = pthread_create(thread, NULL, function, argument);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error)
+        return tc_fail(TC_RESOURCE_EXHAUSTED, "the thread '%s' cannot be started: %s", name,
+                       strerror(error));
+    pthread_setname_np(*thread, name);
+    return TC_OK;
+}
+
 /*
  * Lists of cores
  */

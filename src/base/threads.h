@@ -5,6 +5,7 @@
 #ifndef TC_BASE_THREADS_H
 #define TC_BASE_THREADS_H
 
+#include <pthread.h>
 #include <stdint.h>
 
 #include <tensorc/status.h>
@@ -56,5 +57,12 @@ typedef void (*tc_block_function)(void *context, int64_t begin, int64_t end, int
  */
 void tc_parallel_for(tc_pool *pool, int64_t count, int64_t grain, tc_block_function function,
                      void *context);
+
+/**
+ * Starts a thread that takes no asynchronous signals, named `name` (at most 15 characters).
+ * RESOURCE_EXHAUSTED. The caller joins or detaches it.
+ */
+TC_MUST_USE tc_status tc_thread_start(const char *name, void *(*function)(void *), void *argument,
+                                      pthread_t *thread);
 
 #endif

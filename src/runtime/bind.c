@@ -160,7 +160,7 @@ static tc_status bind_plan(tc_session *session, const tc_entry *entry, const tc_
     if (status == TC_OK)
         status = check_feed_shapes(session, entry, shapes);
     if (status == TC_OK)
-        status = tc_plan_create(entry->program, shapes, &session->runtime->target,
+        status = tc_plan_create(entry->program, shapes, &session->view.target,
                                 session->memory_budget, &bound->plan);
     if (status == TC_OK)
         status = bind_variables(session, bound);

@@ -48,7 +48,9 @@ tc_status tc_callable_run(tc_callable *callable, tc_tensor *const *inputs, tc_te
     if (!callable)
         return tc_fail(TC_INVALID_ARGUMENT, "run: callable is NULL");
     const tc_inputs row = {.tensors = inputs};
-    return tc_entry_run(callable->session, callable->entry, &row, outputs, options);
+    tc_run_limits limits;
+    TC_TRY(tc_run_limits_read(options, &limits));
+    return tc_entry_run(callable->session, callable->entry, &row, outputs, &limits);
 }
 
 static size_t tensor_bytes(const tc_plan *plan, tc_place place)
@@ -62,6 +64,14 @@ static size_t tensor_bytes(const tc_plan *plan, tc_place place)
             bytes += (size_t)tc_shape_size(&plan->variables[i].shape) *
                      (size_t)tc_dtype_bits(plan->variables[i].dtype) / 8;
     return bytes;
+}
+
+static int32_t count_branches(const tc_plan *plan)
+{
+    int32_t branches = 0;
+    for (int32_t i = 0; i < plan->n_regions; i++)
+        branches += plan->regions[i].n_lanes;
+    return branches;
 }
 
 static int32_t count_kernels(const tc_plan *plan, int32_t begin)
@@ -102,6 +112,7 @@ tc_status tc_callable_plan(tc_callable *callable, const tc_shape *feed_shapes, t
             .kernels = count_kernels(plan, 0),
             .commits = plan->program->writes ? count_kernels(plan, plan->n_compute) : 0,
             .live_bytes = plan->live_bytes,
+            .branches = count_branches(plan),
         };
     tc_plan_leave(callable->session, callable->entry, bound, NULL);
     return TC_OK;

@@ -147,7 +147,7 @@ static tc_status fill_entry(tc_session *session, tc_entry *entry, const request 
         .dump = session->dump,
         .dump_context = session->dump_context,
     };
-    return tc_program_create(session->graph, &wanted, &session->runtime->target, &entry->program);
+    return tc_program_create(session->graph, &wanted, &session->view.target, &entry->program);
 }
 
 static tc_status create_entry(tc_session *session, const request *r, uint64_t hash, tc_entry **out)

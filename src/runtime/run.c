@@ -1,11 +1,13 @@
 /* The loop over bound kernels. */
 #include <stdint.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/status.h"
 #include "core/shape.h"
 #include "core/tensor.h"
 #include "runtime/cancellation.h"
+#include "runtime/deadline.h"
 #include "runtime/numerics.h"
 #include "runtime/profile.h"
 #include "runtime/session.h"
@@ -19,15 +21,33 @@ typedef struct run {
     tc_frame *frame;
     const tc_cancellation *cancellation;
     tc_profile *profile;
-    int64_t deadline_ns; /* 0: none */
+    tc_deadline deadline;
     tc_kernel_context context;
 } run;
 
 /*
  * Checks
  */
-static tc_status check_inputs(const tc_entry *entry, tc_session *session, const tc_inputs *inputs)
+tc_status tc_run_limits_read(const tc_run_options *options, tc_run_limits *limits)
 {
+    *limits = (tc_run_limits){0};
+    if (!options)
+        return TC_OK;
+    TC_OPTIONS(tc_run_options, o, options);
+    if (o.timeout_us < 0)
+        return tc_fail(TC_INVALID_ARGUMENT, "run: timeout_us is negative");
+    limits->cancellation = o.cancellation;
+    limits->profile = o.profile;
+    limits->deadline_ns = tc_deadline_after(o.timeout_us);
+    return TC_OK;
+}
+
+tc_status tc_entry_check(const tc_session *session, const tc_entry *entry, const tc_inputs *inputs,
+                         tc_tensor *const *outputs)
+{
+    if (entry->n_fetches > 0 && !outputs)
+        return tc_fail(TC_INVALID_ARGUMENT, "run: %d fetches, but outputs is NULL",
+                       entry->n_fetches);
     for (int32_t i = 0; i < entry->n_feeds; i++) {
         tc_dtype wanted = entry->feed_infos[i].dtype;
         const tc_tensor *tensor = tc_input_tensor(inputs, i);
@@ -74,14 +94,27 @@ static tc_status check_output(const run *r, tc_tensor *const *outputs, int32_t i
     return TC_OK;
 }
 
-/* Deadline and cancellation, asked between two kernels. */
+/* Deadline and cancellation, asked between two kernels: two flags that others raise. */
 static inline tc_status check_stop(const run *r)
 {
     if (r->cancellation && atomic_load_explicit(&r->cancellation->cancelled, memory_order_relaxed))
         return tc_fail(TC_CANCELLED, "the run was cancelled; no update was applied");
-    if (r->deadline_ns != 0 && tc_clock_ns() >= r->deadline_ns)
+    if (atomic_load_explicit(&r->deadline.passed, memory_order_relaxed))
         return tc_fail(TC_DEADLINE_EXCEEDED, "the run missed its deadline; no update was applied");
     return TC_OK;
+}
+
+/* Before and after the steps, once each, where a look at the clock is cheap. */
+static tc_status check_stop_exactly(run *r)
+{
+    if (r->deadline.at_ns != 0 && tc_clock_ns() >= r->deadline.at_ns)
+        atomic_store_explicit(&r->deadline.passed, true, memory_order_relaxed);
+    return check_stop(r);
+}
+
+static bool may_stop(const run *r)
+{
+    return r->cancellation || r->deadline.at_ns != 0;
 }
 
 /*
@@ -99,7 +132,7 @@ static tc_status fail_step(const run *r, const tc_step *step, tc_status status)
     return tc_fail_prefix(status, "%s: ", where);
 }
 
-static inline tc_status run_step(run *r, const tc_step *step)
+static inline tc_status run_step(const run *r, tc_kernel_context *context, const tc_step *step)
 {
     void **operands = r->frame->operands;
     if (!step->kernel) {
@@ -107,29 +140,113 @@ static inline tc_status run_step(run *r, const tc_step *step)
             memcpy(operands[step->first_output], operands[step->first_input], step->copy_bytes);
         return TC_OK;
     }
-    r->context.workspace = step->workspace_bytes ? r->frame->arena + step->workspace_offset : NULL;
-    r->context.packed = step->pack >= 0 ? r->frame->packed[step->pack]->blob : NULL;
+    context->workspace = step->workspace_bytes ? r->frame->arena + step->workspace_offset : NULL;
+    context->packed = step->pack >= 0 ? r->frame->packed[step->pack]->blob : NULL;
     return step->kernel->run(step->params, (const void *const *)(operands + step->first_input),
-                             operands + step->first_output, &r->context);
+                             operands + step->first_output, context);
 }
 
-static tc_status run_steps(run *r, int32_t begin, int32_t end)
+/* Steps that are looked at: timed, or checked for NaN and Inf. One reading of the clock per step,
+ * the end of which is the beginning of the next. */
+static tc_status observe_steps(const run *r, tc_kernel_context *context, int32_t *at, int32_t end)
 {
     const tc_step *steps = r->plan->steps;
-    bool may_stop = r->cancellation || r->deadline_ns != 0;
-    for (int32_t i = begin; i < end; i++) {
-        if (may_stop)
-            TC_TRY(check_stop(r));
-        int64_t start = r->profile ? tc_clock_ns() : 0;
-        tc_status status = run_step(r, &steps[i]);
-        if (r->profile)
-            tc_profile_record(r->profile, i, start, tc_clock_ns());
+    int64_t start = r->profile ? tc_clock_ns() : 0;
+    for (; *at < end; ++*at) {
+        TC_TRY(check_stop(r));
+        tc_status status = run_step(r, context, &steps[*at]);
+        if (r->profile) {
+            int64_t now = tc_clock_ns();
+            tc_profile_record(r->profile, *at, start, now);
+            start = now;
+        }
         if (status != TC_OK)
-            return fail_step(r, &steps[i], status);
+            return fail_step(r, &steps[*at], status);
         if (r->session->check_numerics)
-            TC_TRY(tc_check_step_numerics(r->plan, &steps[i], r->frame->operands));
+            TC_TRY(tc_check_step_numerics(r->plan, &steps[*at], r->frame->operands));
     }
     return TC_OK;
+}
+
+/* Steps from *at to before `end`; *at is left at the one that failed. */
+static tc_status run_steps(const run *r, tc_kernel_context *context, int32_t *at, int32_t end)
+{
+    if (r->profile || r->session->check_numerics)
+        return observe_steps(r, context, at, end);
+    const tc_step *steps = r->plan->steps;
+    bool asks = may_stop(r);
+    for (int32_t i = *at; i < end; i++) {
+        tc_status status = asks ? check_stop(r) : TC_OK;
+        if (status == TC_OK) {
+            status = run_step(r, context, &steps[i]);
+            if (status == TC_OK)
+                continue;
+            status = fail_step(r, &steps[i], status);
+        }
+        *at = i;
+        return status;
+    }
+    *at = end;
+    return TC_OK;
+}
+
+/*
+ * Regions: lanes beside each other, each with a context of its own and without the pool, which
+ * their loop has. Of failures in several lanes the first in the order of steps counts, as if they
+ * had run one after the other.
+ */
+typedef struct lanes {
+    const run *r;
+    const tc_region *region;
+    pthread_mutex_t lock; /* of what follows */
+    tc_status status;
+    int32_t failed; /* step */
+    char message[TC_ERROR_MESSAGE_SIZE];
+} lanes;
+
+static void run_lane(void *argument, int64_t lane, int64_t end, int worker)
+{
+    lanes *l = argument;
+    tc_kernel_context context = l->r->context;
+    (void)end; /* lanes are claimed one by one */
+    (void)worker;
+    context.pool = NULL;
+    int32_t at = l->region->lane_begin[lane];
+    tc_status status = run_steps(l->r, &context, &at, l->region->lane_begin[lane + 1]);
+    if (status == TC_OK)
+        return;
+    pthread_mutex_lock(&l->lock);
+    if (l->status == TC_OK || at < l->failed) {
+        l->status = status;
+        l->failed = at;
+        (void)tc_error_take(l->message, sizeof l->message);
+    }
+    pthread_mutex_unlock(&l->lock);
+}
+
+static tc_status run_region(const run *r, const tc_region *region)
+{
+    lanes l; /* but for the message */
+    l.r = r;
+    l.region = region;
+    l.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    l.status = TC_OK;
+    tc_parallel_for(r->context.pool, region->n_lanes, 1, run_lane, &l);
+    return l.status == TC_OK ? TC_OK : tc_fail_saved(l.status, l.message);
+}
+
+static tc_status compute(run *r)
+{
+    int32_t at = 0;
+    /* The first step with NaN or Inf is named: one after the other. */
+    int32_t n_regions = r->session->check_numerics ? 0 : r->plan->n_regions;
+    for (int32_t i = 0; i < n_regions; i++) {
+        const tc_region *region = &r->plan->regions[i];
+        TC_TRY(run_steps(r, &r->context, &at, region->first_step));
+        TC_TRY(run_region(r, region));
+        at += region->n_steps;
+    }
+    return run_steps(r, &r->context, &at, r->plan->n_compute);
 }
 
 /* The commit cannot fail: nothing is asked, and write kernels and copies return TC_OK. */
@@ -137,11 +254,14 @@ static void commit(run *r)
 {
     tc_store *store = r->session->store;
     pthread_rwlock_wrlock(&store->lock);
+    int64_t start = r->profile ? tc_clock_ns() : 0;
     for (int32_t i = r->plan->n_compute; i < r->plan->n_steps; i++) {
-        int64_t start = r->profile ? tc_clock_ns() : 0;
-        (void)run_step(r, &r->plan->steps[i]);
-        if (r->profile)
-            tc_profile_record(r->profile, i, start, tc_clock_ns());
+        (void)run_step(r, &r->context, &r->plan->steps[i]);
+        if (r->profile) {
+            int64_t now = tc_clock_ns();
+            tc_profile_record(r->profile, i, start, now);
+            start = now;
+        }
     }
     for (int32_t i = 0; i < r->plan->n_variables; i++)
         if (r->plan->variables[i].written)
@@ -158,6 +278,8 @@ static tc_status patch_operands(run *r)
         if (r->bound->variables[i]->mapped)
             TC_TRY(tc_store_prepare(r->session->store, r->bound->variables[i],
                                     r->plan->variables[i].written));
+    if (r->plan->n_packs > 0)
+        TC_TRY(tc_frame_pack(r->session, r->bound, frame));
     for (int32_t i = 0; i < r->bound->n_patches; i++) {
         const tc_patch *patch = &r->bound->patches[i];
         void **operand = &frame->operands[patch->operand];
@@ -168,8 +290,6 @@ static tc_status patch_operands(run *r)
         else
             *operand = tc_tensor_data(r->bound->variables[patch->index]->tensor);
     }
-    if (r->plan->n_packs > 0)
-        return tc_frame_pack(r->session, r->bound, r->frame);
     return TC_OK;
 }
 
@@ -177,14 +297,40 @@ static tc_status patch_operands(run *r)
 static tc_status run_locked(run *r)
 {
     bool writes = r->plan->program->writes;
+    int32_t rest = r->plan->n_compute;
     r->context.step = r->session->store->step;
     TC_TRY(patch_operands(r));
-    TC_TRY(run_steps(r, 0, r->plan->n_compute));
+    TC_TRY(compute(r));
     if (!writes)
-        return run_steps(r, r->plan->n_compute, r->plan->n_steps);
-    if (r->cancellation || r->deadline_ns != 0)
+        TC_TRY(run_steps(r, &r->context, &rest, r->plan->n_steps));
+    if (may_stop(r))
+        TC_TRY(check_stop_exactly(r));
+    if (writes)
+        commit(r);
+    return TC_OK;
+}
+
+/* Waits for other writers, but no longer than to the deadline. */
+static tc_status lock_writer(const run *r)
+{
+    pthread_mutex_t *writer = &r->session->store->writer;
+    if (r->deadline.at_ns == 0) {
+        pthread_mutex_lock(writer);
+        return TC_OK;
+    }
+    while (pthread_mutex_trylock(writer) != 0) {
         TC_TRY(check_stop(r));
-    commit(r);
+        /* The clock of this wait may be set back or forth, so what passes is asked again. */
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        int64_t left = r->deadline.at_ns - tc_clock_ns();
+        int64_t slice = left < 1000000 ? 1000000 : left > 1000000000 ? 1000000000 : left;
+        int64_t nanoseconds = until.tv_nsec + slice;
+        until.tv_sec += nanoseconds / 1000000000;
+        until.tv_nsec = nanoseconds % 1000000000;
+        if (pthread_mutex_timedlock(writer, &until) == 0)
+            return TC_OK;
+    }
     return TC_OK;
 }
 
@@ -192,8 +338,10 @@ static tc_status run_with_state(run *r)
 {
     tc_store *store = r->session->store;
     tc_status status;
+    if (may_stop(r))
+        TC_TRY(check_stop_exactly(r));
     if (r->plan->program->writes) {
-        pthread_mutex_lock(&store->writer);
+        TC_TRY(lock_writer(r));
         status = run_locked(r);
         pthread_mutex_unlock(&store->writer);
     } else {
@@ -233,8 +381,11 @@ static tc_status run_frame(run *r, const tc_inputs *inputs, tc_tensor **outputs)
     tc_status status = bind_outputs(r, outputs);
     if (status == TC_OK && r->profile)
         status = tc_profile_begin(r->profile, r->bound->plan);
+    if (status == TC_OK && r->deadline.at_ns != 0)
+        status = tc_watch_add(&r->session->runtime->watch, &r->deadline);
     if (status == TC_OK)
         status = run_with_state(r);
+    tc_watch_remove(&r->session->runtime->watch, &r->deadline);
     for (int32_t i = 0; i < r->entry->n_feeds; i++)
         tc_tensor_release(frame->pinned[i]);
     for (int32_t i = 0; i < r->entry->n_fetches; i++) {
@@ -248,33 +399,27 @@ static tc_status run_frame(run *r, const tc_inputs *inputs, tc_tensor **outputs)
 }
 
 tc_status tc_entry_run(tc_session *session, tc_entry *entry, const tc_inputs *inputs,
-                       tc_tensor **outputs, const tc_run_options *options)
+                       tc_tensor **outputs, const tc_run_limits *limits)
 {
-    run r = {.session = session, .entry = entry};
-    if (options) {
-        TC_OPTIONS(tc_run_options, o, options);
-        if (o.timeout_us < 0)
-            return tc_fail(TC_INVALID_ARGUMENT, "run: timeout_us is negative");
-        r.cancellation = o.cancellation;
-        r.profile = o.profile;
-        if (o.timeout_us > 0) {
-            int64_t now = tc_clock_ns();
-            r.deadline_ns =
-                o.timeout_us > (INT64_MAX - now) / 1000 ? INT64_MAX : now + o.timeout_us * 1000;
-        }
-    }
-    if (entry->n_fetches > 0 && !outputs)
-        return tc_fail(TC_INVALID_ARGUMENT, "run: %d fetches, but outputs is NULL",
-                       entry->n_fetches);
-    TC_TRY(check_inputs(entry, session, inputs));
+    run r = {.session = session,
+             .entry = entry,
+             .cancellation = limits->cancellation,
+             .profile = limits->profile,
+             .deadline.at_ns = limits->deadline_ns};
+    TC_TRY(tc_entry_check(session, entry, inputs, outputs));
     TC_TRY(tc_plan_enter_tensors(session, entry, inputs, &r.bound, &r.frame));
     r.plan = r.bound->plan;
     r.context.seed = tc_graph_seed(session->graph);
-    r.context.pool = session->runtime->pool;
+    r.context.pool = session->pool;
     tc_status status = run_frame(&r, inputs, outputs);
+    size_t copied_bytes = r.plan->copied_bytes;
     tc_plan_leave(session, entry, r.bound, r.frame);
-    if (status == TC_OK)
+    if (status == TC_OK) {
         atomic_fetch_add_explicit(&session->counters.runs, 1, memory_order_relaxed);
+        if (copied_bytes > 0)
+            atomic_fetch_add_explicit(&session->counters.copied_bytes, copied_bytes,
+                                      memory_order_relaxed);
+    }
     return status;
 }
 
@@ -284,7 +429,7 @@ tc_status tc_entry_run_initial(tc_session *session, tc_entry *entry, tc_tensor *
     TC_TRY(tc_plan_enter(session, entry, NULL, &r.bound, &r.frame));
     r.plan = r.bound->plan;
     r.context.seed = tc_graph_seed(session->graph);
-    r.context.pool = session->runtime->pool;
+    r.context.pool = session->pool;
     tc_status status = TC_OK;
     for (int32_t i = 0; i < entry->n_fetches && status == TC_OK; i++) {
         outputs[i] = NULL;
@@ -294,9 +439,12 @@ tc_status tc_entry_run_initial(tc_session *session, tc_entry *entry, tc_tensor *
     if (status == TC_OK) {
         /* Other variables may be read, by initial values that depend on them. */
         pthread_rwlock_rdlock(&session->store->lock);
+        int32_t at = r.plan->n_compute;
         status = patch_operands(&r);
         if (status == TC_OK)
-            status = run_steps(&r, 0, r.plan->n_steps);
+            status = compute(&r);
+        if (status == TC_OK)
+            status = run_steps(&r, &r.context, &at, r.plan->n_steps);
         pthread_rwlock_unlock(&session->store->lock);
     }
     for (int32_t i = 0; i < entry->n_fetches && status != TC_OK; i++) {

@@ -38,7 +38,7 @@ static const char *target_device_name(const tc_target *target, int32_t device)
 static const tc_kernel *target_find_kernel(const tc_target *target, int32_t device, const char *op,
                                            tc_dtype dtype)
 {
-    const tc_runtime *runtime = (const tc_runtime *)target;
+    const tc_runtime *runtime = ((const tc_runtime_target *)target)->runtime;
     if (device != 0)
         return NULL;
     return tc_registry_find_kernel(runtime->registry, op, dtype, TC_DEVICE_CPU, runtime->isa);
@@ -70,7 +70,7 @@ static tc_status target_fold(const tc_target *target, const tc_attrs *attrs,
                              int32_t n_inputs, const tc_value_info *output_infos, int32_t n_outputs,
                              tc_tensor **outputs)
 {
-    const tc_runtime *runtime = (const tc_runtime *)target;
+    const tc_runtime *runtime = ((const tc_runtime_target *)target)->runtime;
     tc_dtype dtype = tc_op_kernel_dtype(attrs->op, input_infos, n_inputs, output_infos, n_outputs);
     const tc_kernel *kernel = target_find_kernel(target, 0, attrs->op->name, dtype);
     if (!kernel)
@@ -147,6 +147,16 @@ static tc_status choose_threads(int32_t wanted, int *threads)
     return TC_OK;
 }
 
+tc_runtime_target tc_runtime_view(const tc_runtime *runtime, int32_t threads)
+{
+    return (tc_runtime_target){.target = {.threads = threads,
+                                          .device_count = 1,
+                                          .device_name = target_device_name,
+                                          .find_kernel = target_find_kernel,
+                                          .fold = target_fold},
+                               .runtime = runtime};
+}
+
 tc_status tc_runtime_create(const tc_runtime_options *options, tc_runtime **out)
 {
     if (!out)
@@ -156,25 +166,26 @@ tc_status tc_runtime_create(const tc_runtime_options *options, tc_runtime **out)
     tc_isa isa;
     int threads;
     TC_TRY(choose_isa(o.cpu_isa, &isa));
-    TC_TRY(choose_threads(o.threads, &threads));
+    /* A list of cores says how many threads, too. */
+    if (o.affinity && o.threads == 0)
+        threads = 0;
+    else
+        TC_TRY(choose_threads(o.threads, &threads));
     tc_runtime *runtime = tc_alloc_zero(1, sizeof *runtime);
     if (!runtime)
         return tc_fail_memory(sizeof *runtime, "a runtime");
-    tc_status status = tc_pool_create(threads, &runtime->pool);
+    tc_status status = o.affinity ? tc_pool_create_on(threads, o.affinity, &runtime->pool)
+                                  : tc_pool_create(threads, &runtime->pool);
     if (status != TC_OK) {
         tc_free(runtime);
-        return status;
+        return tc_fail_prefix(status, "runtime: ");
     }
     runtime->references = 1;
     runtime->registry = tc_registry_retain(o.registry);
     runtime->isa = isa;
-    runtime->target = (tc_target){
-        .threads = tc_pool_threads(runtime->pool),
-        .device_count = 1,
-        .device_name = target_device_name,
-        .find_kernel = target_find_kernel,
-        .fold = target_fold,
-    };
+    runtime->view = tc_runtime_view(runtime, tc_pool_threads(runtime->pool));
+    tc_watch_init(&runtime->watch);
+    tc_async_init(&runtime->async);
     *out = runtime;
     return TC_OK;
 }
@@ -184,6 +195,15 @@ tc_runtime *tc_runtime_retain(tc_runtime *runtime)
     if (runtime)
         atomic_fetch_add_explicit(&runtime->references, 1, memory_order_relaxed);
     return runtime;
+}
+
+void tc_runtime_destroy(tc_runtime *runtime)
+{
+    tc_async_destroy(&runtime->async);
+    tc_watch_destroy(&runtime->watch);
+    tc_pool_destroy(runtime->pool);
+    tc_registry_release(runtime->registry);
+    tc_free(runtime);
 }
 
 void tc_runtime_release(tc_runtime *runtime)
@@ -197,11 +217,8 @@ void tc_runtime_release(tc_runtime *runtime)
     if (last && runtime == default_runtime)
         default_runtime = NULL;
     pthread_mutex_unlock(&default_lock);
-    if (!last)
-        return;
-    tc_pool_destroy(runtime->pool);
-    tc_registry_release(runtime->registry);
-    tc_free(runtime);
+    if (last && !tc_async_leave(&runtime->async))
+        tc_runtime_destroy(runtime);
 }
 
 tc_status tc_runtime_acquire(tc_runtime *runtime, tc_runtime **out)
@@ -223,7 +240,7 @@ tc_status tc_runtime_acquire(tc_runtime *runtime, tc_runtime **out)
 
 int32_t tc_runtime_threads(const tc_runtime *runtime)
 {
-    return runtime ? runtime->target.threads : 0;
+    return runtime ? runtime->view.target.threads : 0;
 }
 
 /*
@@ -231,8 +248,8 @@ int32_t tc_runtime_threads(const tc_runtime *runtime)
  */
 static void describe_cpu(const tc_runtime *runtime, tc_device_info *device)
 {
-    *device =
-        (tc_device_info){.name = "cpu", .type = TC_DEVICE_CPU, .threads = runtime->target.threads};
+    *device = (tc_device_info){
+        .name = "cpu", .type = TC_DEVICE_CPU, .threads = runtime->view.target.threads};
     char model[96] = "processor";
     FILE *file = fopen("/proc/cpuinfo", "r");
     char line[256];

@@ -9,14 +9,30 @@
 #include "base/cpu.h"
 #include "base/threads.h"
 #include "core/target.h"
+#include "runtime/async.h"
+#include "runtime/deadline.h"
+
+/** The compiler's view of a runtime, or of some of its threads. */
+typedef struct tc_runtime_target {
+    tc_target target; /* first: cast back */
+    const tc_runtime *runtime;
+} tc_runtime_target;
 
 struct tc_runtime {
-    tc_target target; /* first: the compiler's view is cast back */
     atomic_int references;
-    tc_registry *registry; /* retained; NULL: the library's */
+    tc_runtime_target view; /* with all threads */
+    tc_registry *registry;  /* retained; NULL: the library's */
     tc_isa isa;
     tc_pool *pool;
+    tc_watch watch;
+    tc_async async;
 };
+
+/** Takes a runtime apart that nobody holds. */
+void tc_runtime_destroy(tc_runtime *runtime);
+
+/** The view of `runtime` with at most `threads` threads. */
+tc_runtime_target tc_runtime_view(const tc_runtime *runtime, int32_t threads);
 
 /** A reference to `runtime`, or to the default one, made now if nobody uses it, when NULL. */
 tc_status tc_runtime_acquire(tc_runtime *runtime, tc_runtime **out);

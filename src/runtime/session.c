@@ -7,6 +7,19 @@
 
 #define FOLD_BUDGET ((size_t)64 << 20)
 
+/* Runs use at most `wanted` of the runtime's threads, 0 for all. */
+static tc_status set_threads(tc_session *session, int32_t wanted)
+{
+    tc_runtime *runtime = session->runtime;
+    session->pool = runtime->pool;
+    session->view = runtime->view;
+    if (wanted == 0 || wanted >= tc_pool_threads(runtime->pool))
+        return TC_OK;
+    TC_TRY(tc_pool_create_view(runtime->pool, wanted, &session->pool));
+    session->view = tc_runtime_view(runtime, wanted);
+    return TC_OK;
+}
+
 /* A session takes options by value; strings are copied. */
 static tc_status set_options(tc_session *session, const tc_session_options *o)
 {
@@ -22,6 +35,10 @@ static tc_status set_options(tc_session *session, const tc_session_options *o)
     if (o->store && o->runtime && o->store->runtime != o->runtime)
         return tc_fail(TC_INVALID_ARGUMENT,
                        "session: the store belongs to another runtime than the one given");
+    if (o->threads < 0)
+        return tc_fail(TC_INVALID_ARGUMENT,
+                       "session: %d threads; give 1 or more, or 0 for all of the runtime",
+                       o->threads);
     session->check_numerics = o->check_numerics;
     session->dump = o->dump;
     session->dump_context = o->dump_context;
@@ -37,6 +54,7 @@ static tc_status set_options(tc_session *session, const tc_session_options *o)
             return tc_fail_memory(strlen(o->disable_passes), "session options");
     }
     TC_TRY(tc_runtime_acquire(o->store ? o->store->runtime : o->runtime, &session->runtime));
+    TC_TRY(set_threads(session, o->threads));
     if (!o->store)
         return tc_store_create(session->runtime, &session->store);
     session->store = tc_store_retain(o->store);
@@ -96,6 +114,8 @@ void tc_session_release(tc_session *session)
         tc_entry_free(session, entry);
     }
     tc_store_release(session->store);
+    if (session->runtime && session->pool != session->runtime->pool)
+        tc_pool_destroy(session->pool);
     tc_runtime_release(session->runtime);
     tc_graph_release(session->graph);
     tc_graph_release(session->source);
@@ -125,6 +145,8 @@ void tc_session_count(tc_session *session, tc_session_counters *counters)
         .plans = session->counters.plans,
         .evictions = session->counters.evictions,
         .packed_bytes = session->counters.packed_bytes,
+        .copied_bytes = session->counters.copied_bytes,
+        .fallbacks = session->counters.fallbacks,
     };
 }
 
@@ -137,8 +159,10 @@ tc_status tc_session_run(tc_session *session, const tc_feed *feeds, size_t n_fee
     tc_mode mode = options && options->struct_size > offsetof(tc_run_options, mode) ? options->mode
                                                                                     : TC_MODE_AUTO;
     tc_entry *entry;
+    tc_run_limits limits;
+    TC_TRY(tc_run_limits_read(options, &limits));
     TC_TRY(tc_entry_find(session, feeds, NULL, n_feeds, fetches, n_fetches, targets, n_targets,
                          mode, &entry));
     const tc_inputs inputs = {.feeds = feeds};
-    return tc_entry_run(session, entry, &inputs, outputs, options);
+    return tc_entry_run(session, entry, &inputs, outputs, &limits);
 }

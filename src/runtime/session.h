@@ -81,11 +81,13 @@ struct tc_session {
     size_t memory_budget;
     int32_t plan_cache;
     int32_t program_cache;
-    int32_t threads;
-    pthread_mutex_t lock; /* guards entries */
+    tc_runtime_target view; /* of the runtime, with the threads that runs may use */
+    tc_pool *pool;          /* those threads: the runtime's, or a view of it */
+    pthread_mutex_t lock;   /* guards entries */
     tc_entry *entries;
     struct {
-        _Atomic uint64_t runs, commits, programs, plans, evictions, packed_bytes;
+        _Atomic uint64_t runs, commits, programs, plans, evictions, packed_bytes, copied_bytes,
+            fallbacks;
     } counters;
 };
 
@@ -143,9 +145,21 @@ tc_status tc_session_fill_variables(tc_session *session, tc_variable *const *var
 
 /* run.c */
 
+/** What may end a run early, and what looks at it: the options of a run as they are used. */
+typedef struct tc_run_limits {
+    const tc_cancellation *cancellation; /* or NULL */
+    tc_profile *profile;                 /* or NULL */
+    int64_t deadline_ns;                 /* a time of tc_clock_ns; 0: none */
+} tc_run_limits;
+
+/** Reads `options`, which may be NULL; the timeout counts from now. */
+tc_status tc_run_limits_read(const tc_run_options *options, tc_run_limits *limits);
+/** What is wrong with a run before anything runs, but for shapes. */
+tc_status tc_entry_check(const tc_session *session, const tc_entry *entry, const tc_inputs *inputs,
+                         tc_tensor *const *outputs);
 /** Runs the plan of `entry` for `inputs` (one per feed). */
 tc_status tc_entry_run(tc_session *session, tc_entry *entry, const tc_inputs *inputs,
-                       tc_tensor **outputs, const tc_run_options *options);
+                       tc_tensor **outputs, const tc_run_limits *limits);
 /** Runs with step 0, whatever the store's step is, and new outputs: for initial values. */
 tc_status tc_entry_run_initial(tc_session *session, tc_entry *entry, tc_tensor **outputs);
 
