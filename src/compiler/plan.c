@@ -48,6 +48,9 @@ static tc_status allocate(tc_planner *p)
     for (size_t i = 0; i < sizeof per_value / sizeof per_value[0]; i++)
         if (!(*per_value[i] = indexes(p, p->n_values)))
             return tc_compiler_exhausted();
+    p->plan->costs = tc_arena_array(&p->plan->arena, (size_t)p->n_nodes, sizeof *p->plan->costs);
+    if (!p->plan->costs)
+        return tc_compiler_exhausted();
     p->feed_of = indexes(p, p->n_nodes);
     p->saved = indexes(p, p->n_nodes);
     p->fetch_next = indexes(p, p->program->n_fetches);
@@ -134,7 +137,13 @@ static tc_status make_plan(tc_planner *p)
     TC_TRY(tc_plan_schedule(p));
     if (tc_plan_does(p, TC_PLAN_PASS_low_peak))
         TC_TRY(tc_plan_low_peak(p));
+    if (tc_plan_does(p, TC_PLAN_PASS_branches))
+        TC_TRY(tc_plan_branches(p));
     TC_TRY(tc_plan_place(p));
+    if (p->regions.count > 0 && p->memory_budget > 0 && p->plan->arena_bytes > p->memory_budget) {
+        TC_TRY(tc_plan_drop_branches(p)); /* what goes on at the same time lives at the same time */
+        TC_TRY(tc_plan_place(p));
+    }
     TC_TRY(check_budget(p));
     return finish(p);
 }

@@ -93,7 +93,8 @@ typedef struct tc_plan {
     int32_t n_constants;
     tc_pack *packs;
     int32_t n_packs;
-    tc_region *regions; /* in order of their steps */
+    tc_node_cost *costs; /* per node of the program's graph that has a step */
+    tc_region *regions;  /* in order of their steps */
     int32_t n_regions;
     tc_value_info *outputs; /* dtype and shape of each fetch */
     size_t arena_bytes;     /* peak of intermediate results and workspaces */

@@ -3,6 +3,7 @@
 #include "core/kernel.h"
 #include "core/registry.h"
 #include "core/tensor.h"
+#include "ops/cost.h"
 
 bool tc_plan_reads(const tc_node *node, int32_t input)
 {
@@ -237,6 +238,12 @@ tc_status tc_plan_add_kernel(tc_planner *p, const tc_node *node)
         char where[512];
         return tc_fail_prefix(status, "%s: ", tc_node_describe(node, where, sizeof where));
     }
+    const tc_infer work = {.attrs = &node->attrs,
+                           .inputs = p->node_infos,
+                           .outputs = &p->infos[p->first[node->index]],
+                           .n_inputs = node->n_inputs,
+                           .n_outputs = node->n_outputs};
+    tc_op_cost(&work, &p->plan->costs[node->index]);
     step.params = prepared.params;
     step.workspace_bytes = prepared.workspace_bytes;
     int32_t workspace = -1;

@@ -64,6 +64,7 @@ typedef struct tc_planner {
     TC_VECTOR(int32_t) variable_nodes;
     TC_VECTOR(tc_pack) packs;
     TC_VECTOR(tc_region) regions; /* lane_begin lies in plan->arena */
+    int32_t *branch_order;        /* step that regions put at each place */
 
     /* Of the last tc_plan_measure: the storages of the arena. */
     tc_lifetime *blocks;
@@ -107,6 +108,8 @@ tc_status tc_plan_low_peak(tc_planner *planner);
 /** Gathers compute steps into regions of lanes: reorders them, sets region and lane of each and
  * fills `regions`. Called by make_plan between schedule and placement. */
 tc_status tc_plan_branches(tc_planner *planner);
+/** Takes the regions back: the steps are in the order they had before. */
+tc_status tc_plan_drop_branches(tc_planner *planner);
 
 /* plan_steps.c: adding steps. */
 

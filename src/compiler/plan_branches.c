@@ -1,0 +1,388 @@
+/*
+ * Branches: steps that need nothing of each other run at the same time.
+ *
+ * Steps are joined into chains, which follow each other in the order of their first steps. A region
+ * is a stretch of that order in which the chains fall into several parts that need nothing of each
+ * other; the parts are dealt out to lanes, and the lanes begin and end together. Whether that pays
+ * is estimated from what the steps cost (tc_op.cost): a large step already spreads over all threads
+ * by itself and gains nothing, a tiny one is over before another thread has heard of it.
+ *
+ * Everything here depends on the program and the number of threads alone. Results do not even
+ * depend on the latter: kernels split their work in the same way with and without threads.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "compiler/planner.h"
+
+/* One core of an x86 server of the years round 2020 on data in its second-level cache, and two
+ * threads of a pool that spin: microseconds, operations and bytes per microsecond. */
+#define STEP_US       0.05
+#define FLOPS_PER_US  40e3
+#define BYTES_PER_US  25e3
+#define FORK_JOIN_US  2.0
+#define LEAST_GAIN_US 1.0
+/* Kernels hand blocks of about this much to threads. */
+#define BLOCK_US 8.0
+
+/* Chains that a region may reach over: what bounds the time of the search. */
+#define WINDOW 64
+
+typedef struct chain {
+    int32_t first, last; /* steps; in between by `next` */
+    double time;         /* of its steps on one thread */
+    double alone;        /* with all threads for each step */
+    int32_t needs;       /* its first in branches.chain_needs; those of the next chain follow */
+    int32_t segment;     /* regions and what lies between them, in order */
+    int32_t lane;
+    bool fixed; /* in no region */
+} chain;
+
+typedef struct branches {
+    tc_planner *p;
+    tc_needs needs;
+    int32_t threads;
+    int32_t n;         /* steps */
+    int32_t *chain_of; /* per step */
+    int32_t *next;     /* per step: the next one of its chain, -1 */
+    chain *chains;
+    int32_t n_chains;
+    int32_t *chain_needs; /* earlier chains, possibly several times the same */
+    int32_t n_segments;
+    bool *is_region; /* per segment */
+} branches;
+
+/*
+ * Costs
+ */
+static double time_of(const tc_planner *p, const tc_step *step)
+{
+    tc_node_cost cost = {0, 2 * (double)step->copy_bytes};
+    if (step->node >= 0)
+        cost = p->plan->costs[step->node];
+    double compute = cost.flops / FLOPS_PER_US, move = cost.bytes / BYTES_PER_US;
+    return STEP_US + (compute > move ? compute : move);
+}
+
+/* The same with the threads that the step's own loop uses. */
+static double time_alone(const tc_step *step, double time, int32_t threads)
+{
+    double blocks = time / BLOCK_US;
+    if (!step->kernel || blocks < 2)
+        return time;
+    return time / (blocks < threads ? blocks : threads);
+}
+
+/*
+ * Chains
+ */
+static bool is_fixed(const tc_planner *p, const tc_step *step)
+{
+    if (step->node < 0)
+        return false;
+    const tc_op *op = tc_graph_node_at(p->graph, step->node)->attrs.op;
+    /* What a bounded operator finds is told to those after it beside their operands. */
+    return op->effects & (TC_EFFECT_IO | TC_EFFECT_COLLECTIVE) || op->bound;
+}
+
+/* The one step that needs each one, -1 for none, -2 for several. */
+static void find_users(const branches *b, int32_t *users)
+{
+    for (int32_t i = 0; i < b->n; i++)
+        users[i] = -1;
+    for (int32_t i = 0; i < b->n; i++)
+        for (int32_t k = b->needs.begin[i]; k < b->needs.begin[i + 1]; k++) {
+            int32_t *user = &users[b->needs.steps[k]];
+            *user = *user == -1 || *user == i ? i : -2;
+        }
+}
+
+/*
+ * The chain that step `index` continues: that of the latest step it needs, if that has no other
+ * user and whatever else the step needs lies before the whole chain. Chains in the order of their
+ * first steps are then in an order that can be run. -1: it begins one.
+ */
+static int32_t continued(const branches *b, const int32_t *users, int32_t index)
+{
+    int32_t latest = -1;
+    for (int32_t k = b->needs.begin[index]; k < b->needs.begin[index + 1]; k++)
+        if (b->needs.steps[k] > latest)
+            latest = b->needs.steps[k];
+    if (latest < 0 || users[latest] != index)
+        return -1;
+    const chain *c = &b->chains[b->chain_of[latest]];
+    if (c->last != latest || c->fixed)
+        return -1;
+    for (int32_t k = b->needs.begin[index]; k < b->needs.begin[index + 1]; k++)
+        if (b->needs.steps[k] != latest && b->needs.steps[k] >= c->first)
+            return -1;
+    return b->chain_of[latest];
+}
+
+static void make_chains(branches *b, const int32_t *users)
+{
+    for (int32_t i = 0; i < b->n; i++) {
+        const tc_step *step = &b->p->steps.data[i];
+        bool fixed = is_fixed(b->p, step);
+        int32_t at = fixed ? -1 : continued(b, users, i);
+        b->next[i] = -1;
+        if (at < 0) {
+            at = b->n_chains++;
+            b->chains[at] = (chain){.first = i, .last = i, .fixed = fixed};
+        } else {
+            b->next[b->chains[at].last] = i;
+            b->chains[at].last = i;
+        }
+        double time = time_of(b->p, step);
+        b->chain_of[i] = at;
+        b->chains[at].time += time;
+        b->chains[at].alone += time_alone(step, time, b->threads);
+    }
+}
+
+static void list_chain_needs(branches *b)
+{
+    int32_t count = 0;
+    for (int32_t c = 0; c < b->n_chains; c++) {
+        b->chains[c].needs = count;
+        for (int32_t i = b->chains[c].first; i >= 0; i = b->next[i])
+            for (int32_t k = b->needs.begin[i]; k < b->needs.begin[i + 1]; k++) {
+                int32_t need = b->chain_of[b->needs.steps[k]];
+                if (need != c)
+                    b->chain_needs[count++] = need;
+            }
+    }
+    b->chains[b->n_chains].needs = count;
+}
+
+/*
+ * Regions
+ */
+
+/* The parts of a window of chains, each known by one of its members. */
+typedef struct window {
+    int32_t begin;
+    int32_t parent[WINDOW];
+    double time[WINDOW]; /* per part */
+    double total, alone, longest;
+} window;
+
+static int32_t part_of(window *w, int32_t member)
+{
+    while (w->parent[member] != member)
+        member = w->parent[member] = w->parent[w->parent[member]];
+    return member;
+}
+
+static void add_chain(const branches *b, window *w, int32_t at)
+{
+    const chain *c = &b->chains[at];
+    int32_t member = at - w->begin;
+    w->parent[member] = member;
+    w->time[member] = c->time;
+    w->total += c->time;
+    w->alone += c->alone;
+    int32_t part = member;
+    for (int32_t k = c->needs; k < b->chains[at + 1].needs; k++) {
+        if (b->chain_needs[k] < w->begin)
+            continue;
+        int32_t other = part_of(w, b->chain_needs[k] - w->begin);
+        if (other == part)
+            continue;
+        /* Parts keep their first member. */
+        int32_t from = other < part ? part : other, to = other < part ? other : part;
+        w->parent[from] = to;
+        w->time[to] += w->time[from];
+        part = to;
+    }
+    if (w->time[part] > w->longest)
+        w->longest = w->time[part];
+}
+
+/* The end of the best region from `begin` on, as far as the parts could be dealt out evenly; -1
+ * when none would be faster than one step after the other. */
+static int32_t best_end(const branches *b, int32_t begin)
+{
+    window w = {.begin = begin};
+    double best = LEAST_GAIN_US;
+    int32_t end = -1;
+    for (int32_t at = begin; at < b->n_chains && at < begin + WINDOW; at++) {
+        if (b->chains[at].fixed)
+            break;
+        add_chain(b, &w, at);
+        double even = w.total / b->threads;
+        double gain = w.alone - FORK_JOIN_US - (w.longest > even ? w.longest : even);
+        if (gain > best) {
+            best = gain;
+            end = at + 1;
+        }
+    }
+    return end;
+}
+
+/*
+ * Deals the parts of chains [begin, end) out, the longest first, each to the lane that has least;
+ * returns the number of lanes, 0 when it does not pay after all. `lanes` has a place per thread.
+ */
+static int32_t deal(branches *b, int32_t begin, int32_t end, double *lanes)
+{
+    window w = {.begin = begin};
+    for (int32_t at = begin; at < end; at++)
+        add_chain(b, &w, at);
+    int32_t parts[WINDOW], lane_of[WINDOW], n_parts = 0;
+    for (int32_t i = 0; i < end - begin; i++) {
+        if (part_of(&w, i) != i)
+            continue;
+        int32_t at = n_parts++; /* insertion keeps equal ones in order */
+        for (; at > 0 && w.time[parts[at - 1]] < w.time[i]; at--)
+            parts[at] = parts[at - 1];
+        parts[at] = i;
+    }
+    int32_t n_lanes = n_parts < b->threads ? n_parts : b->threads;
+    for (int32_t i = 0; i < n_lanes; i++)
+        lanes[i] = 0;
+    double longest = 0;
+    for (int32_t i = 0; i < n_parts; i++) {
+        int32_t lane = 0;
+        for (int32_t other = 1; other < n_lanes; other++)
+            if (lanes[other] < lanes[lane])
+                lane = other;
+        lanes[lane] += w.time[parts[i]];
+        lane_of[parts[i]] = lane;
+        if (lanes[lane] > longest)
+            longest = lanes[lane];
+    }
+    if (w.alone - FORK_JOIN_US - longest < LEAST_GAIN_US)
+        return 0;
+    for (int32_t at = begin; at < end; at++)
+        b->chains[at].lane = lane_of[part_of(&w, at - begin)];
+    return n_lanes;
+}
+
+/* Numbers segments; returns how many of them are regions. */
+static int32_t find_regions(branches *b, double *lanes)
+{
+    int32_t regions = 0;
+    bool open = false; /* a segment outside of regions */
+    for (int32_t at = 0; at < b->n_chains;) {
+        int32_t end = best_end(b, at);
+        bool region = end >= 0 && deal(b, at, end, lanes) > 1;
+        if (!region)
+            end = at + 1;
+        if (region || !open) {
+            b->is_region[b->n_segments++] = region;
+            regions += region;
+        }
+        open = !region;
+        for (; at < end; at++)
+            b->chains[at].segment = b->n_segments - 1;
+    }
+    return regions;
+}
+
+/*
+ * The new order
+ */
+typedef struct place {
+    int32_t segment, lane, step;
+} place;
+
+static int by_place(const void *left, const void *right)
+{
+    const place *a = left, *b = right;
+    if (a->segment != b->segment)
+        return a->segment < b->segment ? -1 : 1;
+    if (a->lane != b->lane)
+        return a->lane < b->lane ? -1 : 1;
+    return a->step < b->step ? -1 : 1;
+}
+
+static tc_status add_region(tc_planner *p, const place *places, int32_t first, int32_t end)
+{
+    int32_t n_lanes = places[end - 1].lane + 1;
+    int32_t *begins = tc_arena_array(&p->plan->arena, (size_t)n_lanes + 1, sizeof *begins);
+    if (!begins)
+        return tc_compiler_exhausted();
+    for (int32_t i = first; i < end; i++) {
+        p->steps.data[i].region = (int32_t)p->regions.count;
+        p->steps.data[i].lane = places[i].lane;
+        begins[places[i].lane + 1] = i + 1;
+    }
+    begins[0] = first;
+    tc_region region = {first, end - first, n_lanes, begins};
+    return tc_vector_push(&p->regions, region) ? TC_OK : tc_compiler_exhausted();
+}
+
+static tc_status reorder(branches *b)
+{
+    tc_planner *p = b->p;
+    place *places = tc_arena_array(&p->scratch, (size_t)b->n, sizeof *places);
+    int32_t *order = tc_arena_array(&p->scratch, (size_t)b->n, sizeof *order);
+    if (!places || !order)
+        return tc_compiler_exhausted();
+    for (int32_t i = 0; i < b->n; i++) {
+        const chain *c = &b->chains[b->chain_of[i]];
+        places[i] = (place){c->segment, b->is_region[c->segment] ? c->lane : 0, i};
+    }
+    qsort(places, (size_t)b->n, sizeof *places, by_place);
+    for (int32_t i = 0; i < b->n; i++)
+        order[i] = places[i].step;
+    TC_TRY(tc_plan_reorder(p, order));
+    p->branch_order = order;
+    for (int32_t first = 0, end; first < b->n; first = end) {
+        for (end = first; end < b->n && places[end].segment == places[first].segment;)
+            end++;
+        if (b->is_region[places[first].segment])
+            TC_TRY(add_region(p, places, first, end));
+    }
+    return TC_OK;
+}
+
+tc_status tc_plan_drop_branches(tc_planner *p)
+{
+    int32_t n = p->plan->n_compute;
+    int32_t *back = tc_arena_array(&p->scratch, (size_t)n, sizeof *back);
+    if (!back)
+        return tc_compiler_exhausted();
+    for (int32_t i = 0; i < n; i++) {
+        back[p->branch_order[i]] = i;
+        p->steps.data[i].region = -1;
+        p->steps.data[i].lane = 0;
+    }
+    p->regions.count = 0;
+    return tc_plan_reorder(p, back);
+}
+
+/* Less than this in all cannot be divided with gain. */
+static bool is_small(const tc_planner *p)
+{
+    double total = 0;
+    for (int32_t i = 0; i < p->plan->n_compute; i++)
+        total += time_of(p, &p->steps.data[i]);
+    return total < 2 * (FORK_JOIN_US + LEAST_GAIN_US);
+}
+
+tc_status tc_plan_branches(tc_planner *p)
+{
+    branches b = {.p = p, .threads = p->target->threads, .n = p->plan->n_compute};
+    if (b.threads < 2 || b.n < 2 || is_small(p))
+        return TC_OK;
+    TC_TRY(tc_plan_needs(p, &b.needs));
+    if (b.needs.entangled)
+        return TC_OK;
+    size_t n = (size_t)b.n;
+    tc_arena *scratch = &p->scratch;
+    int32_t *users = tc_arena_array(scratch, n, sizeof *users);
+    double *lanes = tc_arena_array(scratch, (size_t)b.threads, sizeof *lanes);
+    b.chain_of = tc_arena_array(scratch, n, sizeof *b.chain_of);
+    b.next = tc_arena_array(scratch, n, sizeof *b.next);
+    b.chains = tc_arena_array(scratch, n + 1, sizeof *b.chains);
+    b.is_region = tc_arena_array(scratch, n, sizeof *b.is_region);
+    b.chain_needs = tc_arena_array(scratch, (size_t)b.needs.begin[b.n], sizeof *b.chain_needs);
+    if (!users || !lanes || !b.chain_of || !b.next || !b.chains || !b.is_region || !b.chain_needs)
+        return tc_compiler_exhausted();
+    find_users(&b, users);
+    make_chains(&b, users);
+    list_chain_needs(&b);
+    return find_regions(&b, lanes) > 0 ? reorder(&b) : TC_OK;
+}
