@@ -1,0 +1,185 @@
+/* Register tiles of blocked convolution for every instruction set (see conv2d_blocked.h). */
+#include "kernels/cpu/conv2d_blocked.h"
+#include "kernels/cpu/isa/simd.h"
+#include "kernels/cpu/kernel.h"
+
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+/* PIXELS times vectors of sums, AT_ONCE vectors of weights and one of input fill the registers. */
+#if TC_ISA_LEVEL == 2
+#define PIXELS  7
+#define WIDEST  4
+#define AT_ONCE 3
+#elif TC_ISA_LEVEL == 1
+#define PIXELS  6
+#define WIDEST  1
+#define AT_ONCE 2
+#elif TC_ISA_LEVEL == 3
+#define PIXELS  6
+#define WIDEST  1
+#define AT_ONCE 4
+#else
+#define PIXELS  3
+#define WIDEST  1
+#define AT_ONCE 2
+#endif
+
+#define VECTORS (TC_BLOCK / TC_F32_LANES) /* of a block */
+
+typedef float memory __attribute__((vector_size(TC_VECTOR_BYTES), aligned(4), may_alias));
+#define LOAD(p)     ((tc_f32v)(*(const memory *)(p)))
+#define STORE(p, v) (*(memory *)(p) = (memory)(v))
+
+/* What a pixel outside the image reads. */
+static const float zeros[TC_BLOCK] __attribute__((aligned(64))) = {0};
+
+/* Where each pixel reads in this step; false when none does. */
+static __attribute__((noinline)) bool locate(const tc_blocked_tile *t, const tc_blocked_step *step,
+                                             const float *at[PIXELS])
+{
+    bool any = false;
+    for (int i = 0; i < PIXELS; i++) {
+        bool in = (uint64_t)(t->y[i] + step->y) < (uint64_t)t->height &&
+                  (uint64_t)(t->x[i] + step->x) < (uint64_t)t->width;
+        at[i] = in ? t->image + (t->offset[i] + step->delta) : zeros;
+        any |= in;
+    }
+    return any;
+}
+
+static __attribute__((noinline)) void activate(tc_blocked_activation activation, float *y,
+                                               int64_t n)
+{
+    switch (activation) {
+    case TC_BLOCKED_SIGMOID: tc_f32_map(tc_f32_sigmoid, y, y, n); break;
+    case TC_BLOCKED_TANH: tc_f32_map(tc_f32_tanh, y, y, n); break;
+    case TC_BLOCKED_GELU: tc_f32_map(tc_f32_gelu, y, y, n); break;
+    case TC_BLOCKED_GELU_TANH: tc_f32_map(tc_f32_gelu_tanh, y, y, n); break;
+    case TC_BLOCKED_RELU:
+    case TC_BLOCKED_NONE: break;
+    }
+}
+
+/* `k`, such that the compiler reads what it indexes from memory again. */
+TC_INLINE int64_t again(int64_t k)
+{
+    __asm__ volatile("" : "+r"(k));
+    return k;
+}
+
+/* `blocks` and `depthwise` are constants in every inlined copy. */
+TC_INLINE void tile(const int blocks, const bool depthwise, const tc_blocked_tile *t)
+{
+    const int vectors = blocks * VECTORS, lanes = TC_F32_LANES;
+    tc_f32v sum[PIXELS][WIDEST * VECTORS];
+    UNROLL for (int i = 0; i < PIXELS; i++)
+    {
+        UNROLL for (int j = 0; j < vectors; j++) sum[i][j] =
+            t->first ? (tc_f32v){0} : LOAD(t->sums + (i * vectors + j) * lanes);
+    }
+    int64_t offset[PIXELS];
+    UNROLL for (int i = 0; i < PIXELS; i++) offset[i] = t->offset[i];
+    const float *weights = t->weights;
+    for (const tc_blocked_step *step = t->steps; step < t->end; step++) {
+        const float *at[PIXELS], *found[PIXELS], *from = t->image + step->delta;
+        if (!t->inside && !locate(t, step, found)) {
+            weights += step->run * vectors * lanes;
+            continue;
+        }
+        UNROLL for (int i = 0; i < PIXELS; i++) at[i] = t->inside ? from + offset[i] : found[i];
+        for (int64_t k = 0, run = step->run; k < run; k++, weights += vectors * lanes) {
+            /* Registers do not hold all vectors of weights beside the sums. */
+            UNROLL for (int first = 0; first < vectors; first += AT_ONCE)
+            {
+                const int some = vectors - first < AT_ONCE ? vectors - first : AT_ONCE;
+                int64_t p = again(k);
+                tc_f32v right[AT_ONCE];
+                UNROLL for (int j = 0; j < some; j++) right[j] =
+                    LOAD(weights + (first + j) * lanes);
+                UNROLL for (int i = 0; i < PIXELS; i++)
+                {
+                    tc_f32v left = at[i][p] - (tc_f32v){0};
+                    UNROLL for (int j = 0; j < some; j++)
+                    {
+                        if (depthwise)
+                            left = LOAD(at[i] + (first + j) * lanes);
+                        sum[i][first + j] = tc_f32_fma(left, right[j], sum[i][first + j]);
+                    }
+                }
+            }
+        }
+    }
+    if (!t->last) {
+        UNROLL for (int i = 0; i < PIXELS; i++)
+        {
+            UNROLL for (int j = 0; j < vectors; j++)
+                STORE(t->sums + (i * vectors + j) * lanes, sum[i][j]);
+        }
+        return;
+    }
+    bool relu = t->activation == TC_BLOCKED_RELU;
+    UNROLL for (int j = 0; j < vectors; j++)
+    {
+        tc_f32v factor = LOAD(t->factor + j * lanes), shift = LOAD(t->shift + j * lanes);
+        int64_t at = j / VECTORS * t->out_block + j % VECTORS * lanes;
+        UNROLL for (int i = 0; i < PIXELS; i++)
+        {
+            if (i < t->count) {
+                tc_f32v y = tc_f32_fma(sum[i][j], factor, shift);
+                if (t->residual)
+                    y += LOAD(t->residual + at + i * TC_BLOCK);
+                STORE(t->out + at + i * TC_BLOCK, relu ? tc_f32_max((tc_f32v){0}, y) : y);
+            }
+        }
+    }
+    if (t->activation > TC_BLOCKED_RELU)
+        for (int b = 0; b < blocks; b++)
+            activate(t->activation, t->out + b * t->out_block, (int64_t)t->count * TC_BLOCK);
+}
+
+#define DENSE(blocks)                                    \
+    static void dense_##blocks(const tc_blocked_tile *t) \
+    {                                                    \
+        tile(blocks, false, t);                          \
+    }
+DENSE(1)
+#if WIDEST == 4
+DENSE(2)
+DENSE(3)
+DENSE(4)
+#endif
+
+static void depthwise(const tc_blocked_tile *t)
+{
+    tile(1, true, t);
+}
+
+static const tc_blocked_tiles tiles = {
+    .pixels = PIXELS,
+    .widest = WIDEST,
+#if WIDEST == 4
+    .dense = {dense_1, dense_2, dense_3, dense_4},
+#else
+    .dense = {dense_1},
+#endif
+    .depthwise = depthwise,
+};
+
+static tc_status prepare(tc_prepare *p)
+{
+    return tc_conv2d_blocked_prepare(p, &tiles);
+}
+
+static tc_status run(const void *params, const void *const *inputs, void *const *outputs,
+                     const tc_kernel_context *context)
+{
+    return tc_conv2d_blocked_run(params, inputs, outputs, context, &tiles);
+}
+
+static const tc_kernel kernels[] = {
+    TC_KERNEL(conv2d_blocked, f32, .prepare = prepare, .pack = tc_conv2d_blocked_pack, .run = run)};
+TC_KERNEL_TABLE(conv2d_blocked, kernels);
