@@ -100,6 +100,57 @@ typedef struct tc_batch_norm_layer_options {
 TC_API tc_value tc_batch_norm_layer_at(tc_location at, tc_value x,
                                        const tc_batch_norm_layer_options *options);
 
+typedef struct tc_layer_norm_layer_options {
+    size_t struct_size;
+    const char *name; /**< scope of the layer; default "layer_norm", then "layer_norm_1", ... */
+    tc_optional_float epsilon; /**< default 1e-5 */
+} tc_layer_norm_layer_options;
+
+/**
+ * Layer normalization of `x` [..., features] over its last dimension, which must be known, with the
+ * variables "scale" (ones at first) and "offset" (zeros) [features], of the dtype of `x`.
+ */
+TC_API tc_value tc_layer_norm_layer_at(tc_location at, tc_value x,
+                                       const tc_layer_norm_layer_options *options);
+
+typedef struct tc_embedding_layer_options {
+    size_t struct_size;
+    const char *name; /**< scope of the layer; default "embedding", then "embedding_1", ... */
+    tc_dtype dtype;   /**< of the table, a float; default TC_F32 */
+    tc_initializer initializer; /**< fan_in and fan_out are `depth`; default
+                                   TC_INIT_GLOROT_NORMAL: variance 1 / depth */
+} tc_embedding_layer_options;
+
+/**
+ * Rows of the variable "table" [count, depth] at `ids` (i32 or i64, any shape): [ids..., depth].
+ * Its gradient is dense. A run with an id outside -count..count-1 fails with INVALID_ARGUMENT.
+ */
+TC_API tc_value tc_embedding_layer_at(tc_location at, tc_value ids, int64_t count, int64_t depth,
+                                      const tc_embedding_layer_options *options);
+
+typedef struct tc_multi_head_attention_options {
+    size_t struct_size;
+    const char *name;  /**< scope of the layer; default "attention", then "attention_1", ... */
+    tc_value memory;   /**< what keys and values are made of; default `x`: self-attention */
+    tc_value mask;     /**< of tc_attention, broadcast to [..., heads, n, n_memory]; default none */
+    bool causal;       /**< element i sees those up to i + n_memory - n alone */
+    int64_t heads_kv;  /**< heads of keys and values, a divisor of `heads`; default `heads` */
+    int64_t head_size; /**< default features / heads */
+    double dropout;    /**< rate of dropout of the result in training, 0 to below 1; default 0 */
+    bool no_bias;
+    tc_initializer initializer; /**< of the weights; the biases begin with zeros */
+} tc_multi_head_attention_options;
+
+/**
+ * Multi-head attention (Vaswani et al. 2017, "Attention Is All You Need", section 3.2.2) of `x`
+ * [..., n, features] to `memory` [..., n_memory, memory_features], whose last dimensions must be
+ * known: [..., n, features]. Dense layers "query", "key" and "value" give each of the `heads` its
+ * operands of tc_attention, the dense layer "output" joins the results. Their variables are
+ * "query/weights" [features, heads * head_size], "query/bias" and so on, of the dtype of `x`.
+ */
+TC_API tc_value tc_multi_head_attention_at(tc_location at, tc_value x, int64_t heads,
+                                           const tc_multi_head_attention_options *options);
+
 #ifndef __cplusplus
 #define tc_activate(x, activation) tc_activate_at(TC_HERE, x, activation)
 #define tc_initialize(graph, initializer, dtype, shape, fan_in, fan_out) \
@@ -110,6 +161,12 @@ TC_API tc_value tc_batch_norm_layer_at(tc_location at, tc_value x,
 #define tc_conv2d_layer(...) TC_BUILD3(tc_conv2d_layer, __VA_ARGS__)
 /* tc_batch_norm_layer(x, .option = ...) */
 #define tc_batch_norm_layer(...) TC_BUILD1(tc_batch_norm_layer, __VA_ARGS__)
+/* tc_layer_norm_layer(x, .option = ...) */
+#define tc_layer_norm_layer(...) TC_BUILD1(tc_layer_norm_layer, __VA_ARGS__)
+/* tc_embedding_layer(ids, count, depth, .option = ...) */
+#define tc_embedding_layer(...) TC_BUILD3(tc_embedding_layer, __VA_ARGS__)
+/* tc_multi_head_attention(x, heads, .option = ...) */
+#define tc_multi_head_attention(...) TC_BUILD2(tc_multi_head_attention, __VA_ARGS__)
 #endif
 
 #ifdef __cplusplus

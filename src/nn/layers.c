@@ -182,3 +182,44 @@ tc_value tc_batch_norm_layer_at(tc_location at, tc_value x,
     tc_scope_pop(x.graph);
     return y;
 }
+
+tc_value tc_layer_norm_layer_at(tc_location at, tc_value x,
+                                const tc_layer_norm_layer_options *options)
+{
+    TC_OPTIONS(tc_layer_norm_layer_options, o, options);
+    int64_t features = known_dim(at, x, "layer_norm", 1, -1, "last dimension");
+    if (features < 0)
+        return invalid(x);
+    tc_layer_norm_options norm = {.struct_size = sizeof norm, .epsilon = o.epsilon};
+    tc_shape shape = tc_shape_of(1, &features);
+
+    tc_scope_open(x.graph, o.name, "layer_norm");
+    tc_value scale = weights(at, x, "scale", TC_INIT_ONES, shape, 1, 1);
+    tc_value offset = weights(at, x, "offset", TC_INIT_ZEROS, shape, 1, 1);
+    tc_value y = tc_layer_norm_at(TC_WITHIN(at), x, scale, offset, &norm);
+    tc_scope_pop(x.graph);
+    return y;
+}
+
+tc_value tc_embedding_layer_at(tc_location at, tc_value ids, int64_t count, int64_t depth,
+                               const tc_embedding_layer_options *options)
+{
+    TC_OPTIONS(tc_embedding_layer_options, o, options);
+    if (!tc_value_ok(ids))
+        return tc_graph_fail(ids.graph, at, TC_INVALID_ARGUMENT,
+                             "embedding layer: ids is an invalid value");
+    if (!positive(at, ids, "embedding", "count", count) ||
+        !positive(at, ids, "embedding", "depth", depth))
+        return invalid(ids);
+    tc_dtype dtype = o.dtype ? o.dtype : TC_F32;
+    tc_initializer initializer = o.initializer ? o.initializer : TC_INIT_GLOROT_NORMAL;
+
+    tc_scope_open(ids.graph, o.name, "embedding");
+    tc_value initial =
+        tc_initialize_at(at, ids.graph, initializer, dtype,
+                         tc_shape_of(2, (const int64_t[]){count, depth}), depth, depth);
+    tc_value table = tc_variable_at(TC_WITHIN(at), ids.graph, "table", initial, NULL);
+    tc_value y = tc_embedding_at(TC_WITHIN(at), table, ids, NULL);
+    tc_scope_pop(ids.graph);
+    return y;
+}

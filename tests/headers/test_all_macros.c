@@ -107,10 +107,13 @@ static void matrices_and_images(tc_graph *g, tc_value x)
 
 static void attention(tc_graph *g, tc_value x)
 {
-    (void)g;
     tc_value q = tc_reshape(x, TC_SHAPE(-1, 2, 1, 2));
     tc_attention(q, q, q);
-    tc_attention(q, q, q, .mask = tc_causal_mask(q), .causal = true, .scale = TC_SOME(0.5));
+    tc_value ids = tc_placeholder(g, "ids", TC_I32, TC_SHAPE(TC_DIM("batch"), 7));
+    tc_value words = tc_layer_norm_layer(tc_embedding_layer(ids, 10, 4), .name = "norm");
+    tc_multi_head_attention(words, 2, .causal = true, .heads_kv = 1, .dropout = 0.1);
+    tc_attention(q, q, q, .mask = tc_causal_mask(tc_matmul(q, q, .transpose_b = true)),
+                 .causal = true, .scale = TC_SOME(0.5));
 }
 
 static void random_numbers(tc_graph *g, tc_value x)
