@@ -15,7 +15,8 @@ typedef enum tc_place {
     TC_PLACE_FEED,   /* tensor of feed `index` */
     TC_PLACE_OUTPUT, /* tensor that receives fetch `index` */
     TC_PLACE_VARIABLE, /* content of plan->variables[index] */
-    TC_PLACE_CONSTANT  /* plan->constants[index] */
+    TC_PLACE_CONSTANT, /* plan->constants[index] */
+    TC_PLACE_PACKED    /* result of plan->packs[index], an invariant */
 } tc_place;
 
 typedef struct tc_buffer {
@@ -60,13 +61,22 @@ typedef struct tc_region {
     const int32_t *lane_begin; /* n_lanes + 1 */
 } tc_region;
 
-/** A constant input that a kernel wants packed: made once per store and shared. */
+/**
+ * What is made once per store and shared: the packed form of an input that a kernel wants so, or
+ * the result of an invariant node. Kernel, parameters and the contents it is made from are its key.
+ */
 typedef struct tc_pack {
     const tc_kernel *kernel;
     const void *params;
-    size_t params_bytes; /* params, kernel and buffer content are the key of the packed form */
+    size_t params_bytes;
     size_t bytes;
-    int32_t buffer; /* a constant, or a variable that nothing in the graph writes */
+    int32_t buffer; /* to pack: a constant, an invariant, or a variable that nothing in the graph
+                       writes; -1: an invariant */
+    /* Of an invariant. */
+    int32_t node;
+    int32_t first_input; /* of plan->operands, each fixed or absent */
+    int32_t n_inputs;
+    size_t workspace_bytes;
 } tc_pack;
 
 typedef struct tc_plan_variable {

@@ -208,14 +208,14 @@ static tc_status add_pack(tc_planner *p, const tc_prepared *prepared, tc_step *s
     int32_t buffer = p->operands.data[step->first_input + prepared->pack_input];
     if (buffer < 0)
         return TC_OK;
-    const tc_storage *storage = &p->storages.data[p->buffer_storage.data[buffer]];
-    bool fixed = storage->place == TC_PLACE_CONSTANT ||
-                 (storage->place == TC_PLACE_VARIABLE &&
-                  !p->program->updated[p->variable_nodes.data[storage->index]]);
-    if (!fixed)
+    if (!tc_plan_is_fixed(p, buffer))
         return TC_OK;
-    tc_pack pack = {step->kernel, step->params, prepared->params_bytes, prepared->pack_bytes,
-                    buffer};
+    tc_pack pack = {.kernel = step->kernel,
+                    .params = step->params,
+                    .params_bytes = prepared->params_bytes,
+                    .bytes = prepared->pack_bytes,
+                    .buffer = buffer,
+                    .node = step->node};
     if (!tc_vector_push(&p->packs, pack))
         return tc_compiler_exhausted();
     step->pack = (int32_t)p->packs.count - 1;
@@ -248,6 +248,10 @@ tc_status tc_plan_add_kernel(tc_planner *p, const tc_node *node)
     step.workspace_bytes = prepared.workspace_bytes;
     int32_t workspace = -1;
     TC_TRY(push_operands(p, node, &step));
+    bool kept;
+    TC_TRY(tc_plan_add_invariant(p, node, &step, prepared.params_bytes, &kept));
+    if (kept)
+        return TC_OK;
     TC_TRY(add_pack(p, &prepared, &step));
     if (step.workspace_bytes > 0) {
         workspace = add_storage(p, TC_PLACE_ARENA, 0, step.workspace_bytes);

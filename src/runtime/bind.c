@@ -17,6 +17,16 @@ static void free_frame(tc_session *session, const tc_bound_plan *bound, tc_frame
     tc_free(frame);
 }
 
+/* What the widest pack of a plan is made from. */
+static size_t most_sources(const tc_plan *plan)
+{
+    size_t most = 1;
+    for (int32_t i = 0; i < plan->n_packs; i++)
+        if ((size_t)plan->packs[i].n_inputs > most)
+            most = (size_t)plan->packs[i].n_inputs;
+    return most;
+}
+
 static tc_status create_frame(const tc_bound_plan *bound, tc_frame **out)
 {
     const tc_plan *plan = bound->plan;
@@ -24,7 +34,9 @@ static tc_status create_frame(const tc_bound_plan *bound, tc_frame **out)
     size_t n_outputs = (size_t)plan->program->n_fetches;
     size_t n_packs = (size_t)plan->n_packs;
     size_t pointers = (size_t)plan->n_operands + 2 * n_feeds + 2 * n_outputs + n_packs;
-    tc_frame *frame = tc_alloc_zero(1, sizeof *frame + pointers * sizeof(void *));
+    size_t n_sources = most_sources(plan);
+    tc_frame *frame = tc_alloc_zero(1, sizeof *frame + n_sources * sizeof(tc_pack_source) +
+                                           pointers * sizeof(void *));
     char *arena = tc_alloc_aligned(plan->arena_bytes ? plan->arena_bytes : 1, TC_ALIGNMENT);
     if (!frame || !arena) {
         tc_free(frame);
@@ -32,7 +44,9 @@ static tc_status create_frame(const tc_bound_plan *bound, tc_frame **out)
         return tc_fail_memory(plan->arena_bytes, "the intermediate results of a run");
     }
     frame->arena = arena;
-    frame->operands = (void **)(frame + 1);
+    frame->packed_fills = UINT64_MAX; /* nothing is packed yet */
+    frame->pack_sources = (tc_pack_source *)(frame + 1);
+    frame->operands = (void **)(frame->pack_sources + n_sources);
     frame->feeds = frame->operands + plan->n_operands;
     frame->outputs = frame->feeds + n_feeds;
     frame->pinned = (tc_tensor **)(frame->outputs + n_outputs);
@@ -45,38 +59,10 @@ static tc_status create_frame(const tc_bound_plan *bound, tc_frame **out)
         if (buffer->place == TC_PLACE_ARENA)
             frame->operands[i] = arena + buffer->offset;
         else if (buffer->place == TC_PLACE_CONSTANT)
-            frame->operands[i] = tc_tensor_data(plan->constants[buffer->index]);
+            frame->operands[i] =
+                (char *)tc_tensor_data(plan->constants[buffer->index]) + buffer->offset;
     }
     *out = frame;
-    return TC_OK;
-}
-
-static const tc_tensor *pack_source(const tc_bound_plan *bound, const tc_pack *pack,
-                                    const tc_variable **variable)
-{
-    const tc_buffer *buffer = &bound->plan->buffers[pack->buffer];
-    *variable = NULL;
-    if (buffer->place == TC_PLACE_CONSTANT)
-        return bound->plan->constants[buffer->index];
-    *variable = bound->variables[buffer->index];
-    return (*variable)->tensor;
-}
-
-tc_status tc_frame_pack(tc_session *session, const tc_bound_plan *bound, tc_frame *frame)
-{
-    for (int32_t i = 0; i < bound->plan->n_packs; i++) {
-        const tc_pack *pack = &bound->plan->packs[i];
-        const tc_variable *variable;
-        const tc_tensor *tensor = pack_source(bound, pack, &variable);
-        tc_packed *old = frame->packed[i];
-        if (old && (!variable || old->version == variable->version))
-            continue;
-        tc_status status = tc_store_pack(session->store, pack, tensor, variable, &frame->packed[i]);
-        tc_packed_release(session->store, old);
-        TC_TRY(status);
-        atomic_fetch_add_explicit(&session->counters.packed_bytes, pack->bytes,
-                                  memory_order_relaxed);
-    }
     return TC_OK;
 }
 
@@ -96,6 +82,18 @@ static tc_status bind_variables(tc_session *session, tc_bound_plan *bound)
     return tc_session_fill_variables(session, bound->variables, plan->n_variables);
 }
 
+static tc_place operand_place(const tc_plan *plan, int32_t operand)
+{
+    int32_t buffer = plan->operands[operand];
+    return buffer < 0 ? TC_PLACE_NONE : plan->buffers[buffer].place;
+}
+
+static tc_patch patch_of(const tc_plan *plan, int32_t operand)
+{
+    const tc_buffer *buffer = &plan->buffers[plan->operands[operand]];
+    return (tc_patch){operand, buffer->index, buffer->place, buffer->offset};
+}
+
 static tc_status bind_operands(tc_bound_plan *bound)
 {
     const tc_plan *plan = bound->plan;
@@ -106,14 +104,14 @@ static tc_status bind_operands(tc_bound_plan *bound)
     for (int32_t i = 0; i < plan->n_constants; i++)
         TC_TRY(tc_tensor_check(plan->constants[i]));
     for (int32_t i = 0; i < plan->n_operands; i++) {
-        if (plan->operands[i] < 0)
-            continue;
-        const tc_buffer *buffer = &plan->buffers[plan->operands[i]];
-        if (buffer->place == TC_PLACE_FEED || buffer->place == TC_PLACE_OUTPUT ||
-            buffer->place == TC_PLACE_VARIABLE)
-            bound->patches[bound->n_patches++] =
-                (tc_patch){.operand = i, .index = buffer->index, .place = buffer->place};
+        tc_place place = operand_place(plan, i);
+        if (place == TC_PLACE_FEED || place == TC_PLACE_OUTPUT || place == TC_PLACE_VARIABLE)
+            bound->patches[bound->n_patches++] = patch_of(plan, i);
     }
+    bound->packed_patches = bound->patches + bound->n_patches;
+    for (int32_t i = 0; i < plan->n_operands; i++)
+        if (operand_place(plan, i) == TC_PLACE_PACKED)
+            bound->packed_patches[bound->n_packed_patches++] = patch_of(plan, i);
     return TC_OK;
 }
 

@@ -24,6 +24,9 @@ typedef struct tc_frame {
     tc_tensor **created; /* outputs that the caller gave no tensor for; NULL between runs */
     tc_packed *
         *packed; /* per pack of the plan; made when first used and when a variable has changed */
+    uint64_t packed_step; /* of the store when `packed` was last looked at: then all of it is new */
+    uint64_t packed_fills;
+    tc_pack_source *pack_sources; /* room for those of any pack */
 } tc_frame;
 
 /** An operand that is set at each run: from the feeds, outputs or variables, by `place`. */
@@ -31,6 +34,7 @@ typedef struct tc_patch {
     int32_t operand;
     int32_t index;
     tc_place place;
+    size_t offset; /* of the operand in what is there */
 } tc_patch;
 
 /** A plan with what it needs of the store. Guarded by the entry's lock, but for constant fields. */
@@ -39,8 +43,10 @@ typedef struct tc_bound_plan {
     tc_plan *plan;
     tc_shape *shapes; /* of the feeds: the key */
     tc_variable **variables;
-    tc_patch *patches;
+    tc_patch *patches; /* made before every run */
     int32_t n_patches;
+    tc_patch *packed_patches; /* made when something is packed */
+    int32_t n_packed_patches;
     int32_t users; /* runs under way; an evicted plan goes with its last user */
     bool evicted;
     tc_frame *frames; /* free ones */
@@ -130,8 +136,10 @@ tc_status tc_plan_enter_tensors(tc_session *session, tc_entry *entry, const tc_i
                                 tc_bound_plan **bound, tc_frame **frame);
 void tc_plan_leave(tc_session *session, tc_entry *entry, tc_bound_plan *bound, tc_frame *frame);
 void tc_bound_plan_free(tc_session *session, tc_bound_plan *bound);
-/** Makes the packed weights of `frame` that it lacks or whose variable has changed. The store is
- * locked for reading. */
+/* packed.c */
+
+/** Makes the packed weights and invariants of `frame` that it lacks or whose variables have changed.
+ * The store is locked for reading, or its writer mutex held. */
 tc_status tc_frame_pack(tc_session *session, const tc_bound_plan *bound, tc_frame *frame);
 
 /* initialize.c */

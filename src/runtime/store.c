@@ -51,13 +51,6 @@ tc_store *tc_store_retain(tc_store *store)
     return store;
 }
 
-static void free_packed(tc_packed *packed)
-{
-    tc_free((void *)packed->params);
-    tc_free(packed->blob);
-    tc_free(packed);
-}
-
 void tc_store_release(tc_store *store)
 {
     if (!store || atomic_fetch_sub_explicit(&store->references, 1, memory_order_acq_rel) != 1)
@@ -70,11 +63,7 @@ void tc_store_release(tc_store *store)
     }
     tc_vector_free(&store->variables);
     tc_map_free(&store->names);
-    while (store->packed) {
-        tc_packed *next = store->packed->next;
-        free_packed(store->packed);
-        store->packed = next;
-    }
+    /* Whoever held packed forms held the store too. */
     pthread_mutex_destroy(&store->writer);
     pthread_mutex_destroy(&store->table);
     pthread_mutex_destroy(&store->init);
@@ -162,6 +151,7 @@ void tc_store_fill(tc_store *store, tc_variable *variable, tc_tensor *tensor)
     if (first) {
         variable->tensor = tensor;
         variable->version++;
+        store->fills++;
     }
     pthread_rwlock_unlock(&store->lock);
     if (!first)
@@ -305,6 +295,8 @@ tc_status tc_store_restore(tc_store *store, const char *const *names, tc_tensor 
         pthread_mutex_lock(&store->table);
         status = swap_contents(count, variables, copies);
         pthread_mutex_unlock(&store->table);
+        if (status == TC_OK)
+            store->fills++;
         if (status == TC_OK && step)
             store->step = *step;
         pthread_rwlock_unlock(&store->lock);
@@ -331,75 +323,4 @@ tc_status tc_store_prepare(tc_store *store, tc_variable *variable, bool written)
     pthread_rwlock_unlock(&store->lock);
     tc_tensor_release(old);
     return TC_OK;
-}
-
-/*
- * Packed weights
- */
-static bool same_pack(const tc_packed *packed, const tc_pack *pack, const void *source,
-                      uint64_t version)
-{
-    return packed->kernel == pack->kernel && packed->source == source &&
-           packed->version == version && packed->params_bytes == pack->params_bytes &&
-           (pack->params_bytes == 0 ||
-            memcmp(packed->params, pack->params, pack->params_bytes) == 0);
-}
-
-tc_status tc_store_pack(tc_store *store, const tc_pack *pack, const tc_tensor *tensor,
-                        const tc_variable *variable, tc_packed **out)
-{
-    const void *data = tc_tensor_data(tensor);
-    const void *source = variable ? (const void *)variable : data;
-    uint64_t version = variable ? variable->version : 0;
-    tc_status status = TC_OK;
-    pthread_mutex_lock(&store->table);
-    tc_packed *packed = store->packed;
-    while (packed && !same_pack(packed, pack, source, version))
-        packed = packed->next;
-    if (packed) {
-        atomic_fetch_add(&packed->references, 1);
-    } else {
-        packed = tc_alloc_zero(1, sizeof *packed);
-        void *params = tc_alloc(pack->params_bytes ? pack->params_bytes : 1);
-        void *blob = tc_alloc_aligned(pack->bytes ? pack->bytes : 1, TC_ALIGNMENT);
-        if (!packed || !params || !blob) {
-            tc_free(packed);
-            tc_free(params);
-            tc_free(blob);
-            packed = NULL;
-            status = tc_fail_memory(pack->bytes, "packed weights");
-        } else {
-            if (pack->params_bytes > 0)
-                memcpy(params, pack->params, pack->params_bytes);
-            pack->kernel->pack(params, data, blob);
-            tc_tensor_forget(tensor); /* the packed form is what runs read from now on */
-            *packed = (tc_packed){.kernel = pack->kernel,
-                                  .params = params,
-                                  .params_bytes = pack->params_bytes,
-                                  .source = source,
-                                  .version = version,
-                                  .blob = blob,
-                                  .references = 1,
-                                  .next = store->packed};
-            store->packed = packed;
-        }
-    }
-    pthread_mutex_unlock(&store->table);
-    *out = packed;
-    return status;
-}
-
-void tc_packed_release(tc_store *store, tc_packed *packed)
-{
-    if (!packed)
-        return;
-    pthread_mutex_lock(&store->table);
-    if (atomic_fetch_sub(&packed->references, 1) == 1) {
-        tc_packed **link = &store->packed;
-        while (*link != packed)
-            link = &(*link)->next;
-        *link = packed->next;
-        free_packed(packed);
-    }
-    pthread_mutex_unlock(&store->table);
 }

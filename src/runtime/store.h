@@ -25,16 +25,24 @@ typedef struct tc_variable {
     bool mapped; /* the content lies in a file: runs call tc_store_prepare before they use it */
 } tc_variable;
 
-/** The packed form of a weight, shared by all plans of the store. */
+/** What something packed was made from. */
+typedef struct tc_pack_source {
+    const void *data;
+    const void *owner;      /* the tensor's data, the variable, or the other packed form */
+    uint64_t version;       /* of the variable */
+    struct tc_packed *base; /* retained by what is made from it; NULL: none */
+} tc_pack_source;
+
+/** The packed form of a weight or the result of an invariant node, shared by all plans of the
+ * store. */
 typedef struct tc_packed {
-    const tc_kernel *kernel;
-    const void *params; /* copy */
-    size_t params_bytes;
-    const void *source; /* the tensor data or the variable it was made from */
-    uint64_t version;   /* of the variable */
+    const tc_pack *pack; /* kernel and parameters, a copy without plan */
+    tc_pack_source *sources;
+    int32_t n_sources;
     void *blob;
     atomic_int references;
     struct tc_packed *next;
+    tc_arena arena;
 } tc_packed;
 
 struct tc_store {
@@ -47,7 +55,8 @@ struct tc_store {
     TC_VECTOR(tc_variable *) variables;
     tc_map names;
     tc_packed *packed;
-    uint64_t step; /* written under the write lock */
+    uint64_t step;  /* written under the write lock */
+    uint64_t fills; /* likewise: contents that came from elsewhere than commits */
 };
 
 /**
@@ -68,12 +77,14 @@ void tc_store_fill(tc_store *store, tc_variable *variable, tc_tensor *tensor);
 tc_status tc_store_prepare(tc_store *store, tc_variable *variable, bool written);
 
 /**
- * A reference to the packed form of `tensor` (a constant, or the content of `variable` when not
- * NULL) for `pack`, made now when the store has none. The caller holds the read lock or the writer mutex when
- * `variable` is given.
+ * A reference to what `pack` makes of `sources`, made now on the threads of `pool` when the store
+ * has none (then `*made`). The caller holds the read lock or the writer mutex when a source is a
+ * variable.
  */
-tc_status tc_store_pack(tc_store *store, const tc_pack *pack, const tc_tensor *tensor,
-                        const tc_variable *variable, tc_packed **out);
+tc_status tc_store_pack(tc_store *store, const tc_pack *pack, const tc_pack_source *sources,
+                        int32_t n_sources, tc_pool *pool, tc_packed **out, bool *made);
+/** Whether `packed` was made from these sources. */
+bool tc_packed_is_of(const tc_packed *packed, const tc_pack_source *sources, int32_t n_sources);
 void tc_packed_release(tc_store *store, tc_packed *packed);
 
 #endif

@@ -1,0 +1,188 @@
+/* What depends on weights alone is computed once per content of the weights and shared. */
+#include "support/test.h"
+
+#include <tensorc/tensorc.h>
+
+#define N 24
+
+typedef struct model {
+    tc_graph *graph;
+    tc_value x, y, weights;
+} model;
+
+/* y = x (w' w + 1): a transpose, a product and a sum of weights, used by one product with x. */
+static model make_model(void)
+{
+    model m = {.graph = tc_graph_create()};
+    m.x = tc_placeholder(m.graph, "x", TC_F32, TC_SHAPE(TC_DIM("batch"), N));
+    m.weights = tc_variable(m.graph, "w", tc_random_normal(m.graph, TC_F32, TC_SHAPE(N, N)));
+    tc_value w = m.weights;
+    tc_value square = tc_matmul(tc_transpose(w), w);
+    m.y = tc_matmul(m.x, tc_add(square, tc_constant_scalar(m.graph, TC_F32, 1)));
+    return m;
+}
+
+static tc_callable *compile(const model *m, tc_store *store, const char *disabled,
+                            tc_session **session)
+{
+    const tc_session_options options = {
+        .struct_size = sizeof options, .store = store, .disable_passes = disabled};
+    tc_callable *callable;
+    assert_ok(tc_session_create(m->graph, &options, session));
+    assert_ok(tc_session_compile(*session, TC_FETCHES(m->x), TC_FETCHES(m->y), TC_NO_TARGETS, NULL,
+                                 &callable));
+    return callable;
+}
+
+static void run(tc_callable *callable, float result[2 * N])
+{
+    float elements[2 * N];
+    for (int i = 0; i < 2 * N; i++)
+        elements[i] = (float)(i % 5) - 2;
+    tc_tensor *x, *y;
+    assert_ok(tc_tensor_wrap(TC_F32, TC_SHAPE(2, N), elements, NULL, NULL, &x));
+    assert_ok(tc_tensor_wrap(TC_F32, TC_SHAPE(2, N), result, NULL, NULL, &y));
+    assert_ok(tc_callable_run(callable, &x, &y, NULL));
+    tc_tensor_release(x);
+    tc_tensor_release(y);
+}
+
+static int32_t kernels_of(tc_callable *callable)
+{
+    const tc_shape shape = TC_SHAPE(2, N);
+    tc_plan_info info;
+    assert_ok(tc_callable_plan(callable, &shape, &info));
+    return info.kernels;
+}
+
+static uint64_t packed_bytes(tc_session *session)
+{
+    tc_session_counters counters;
+    tc_session_count(session, &counters);
+    return counters.packed_bytes;
+}
+
+static void scale_weights(tc_store *store, float factor)
+{
+    tc_tensor *w;
+    assert_ok(tc_store_read(store, "w", &w));
+    float *elements = tc_tensor_data(w);
+    for (int i = 0; i < N * N; i++)
+        elements[i] *= factor;
+    assert_ok(tc_store_restore(store, (const char *[]){"w"}, &w, 1, NULL));
+    tc_tensor_release(w);
+}
+
+static void assert_equal(const float *a, const float *b)
+{
+    assert_memory_equal(a, b, 2 * N * sizeof(float));
+}
+
+static void test_once_per_content(void **state)
+{
+    model m = make_model();
+    tc_session *session, *plain_session;
+    tc_callable *callable = compile(&m, NULL, NULL, &session);
+    tc_store *store = tc_session_store(session);
+    tc_callable *plain = compile(&m, store, "all", &plain_session);
+    float result[2 * N], expected[2 * N];
+    assert_int_equal(kernels_of(callable), 1);
+    assert_true(kernels_of(plain) >= 4);
+
+    run(callable, result);
+    run(plain, expected);
+    assert_equal(result, expected);
+    uint64_t packed = packed_bytes(session);
+    assert_true(packed >= 2 * N * N * sizeof(float)); /* product and sum */
+    run(callable, result);
+    assert_int_equal(packed_bytes(session), packed);
+
+    scale_weights(store, 2);
+    run(callable, result);
+    run(plain, expected);
+    assert_equal(result, expected);
+    assert_int_equal(packed_bytes(session), 2 * packed);
+
+    /* A second session of the store finds everything made. */
+    tc_session *second_session;
+    tc_callable *second = compile(&m, store, NULL, &second_session);
+    run(second, result);
+    assert_equal(result, expected);
+    assert_int_equal(packed_bytes(second_session), 0);
+
+    /* One after the other they are released, and the results with the last. */
+    tc_callable_release(callable);
+    tc_session_release(session);
+    run(second, result);
+    assert_equal(result, expected);
+    tc_callable_release(second);
+    tc_session_release(second_session);
+    tc_callable_release(plain);
+    tc_session_release(plain_session);
+    tc_graph_release(m.graph);
+}
+
+/* A variable that the graph updates is read anew in every run, also by runs that do not write it.
+ */
+static void test_updated_variables_are_no_invariants(void **state)
+{
+    model m = make_model();
+    tc_value halve =
+        tc_assign(m.weights, tc_mul(m.weights, tc_constant_scalar(m.graph, TC_F32, 0.5)));
+    tc_session *session, *plain_session;
+    tc_callable *callable = compile(&m, NULL, NULL, &session);
+    tc_callable *plain = compile(&m, tc_session_store(session), "all", &plain_session);
+    float result[2 * N], expected[2 * N];
+    assert_true(kernels_of(callable) > 1);
+    for (int i = 0; i < 3; i++) {
+        run(callable, result);
+        run(plain, expected);
+        assert_equal(result, expected);
+        assert_ok(
+            tc_session_run(session, TC_NO_FEEDS, TC_NO_FETCHES, TC_TARGETS(halve), NULL, NULL));
+    }
+    tc_callable_release(callable);
+    tc_callable_release(plain);
+    tc_session_release(session);
+    tc_session_release(plain_session);
+    tc_graph_release(m.graph);
+}
+
+/* Another session, whose graph does update it, shares the store: its commits are seen. */
+static void test_commits_of_other_graphs_are_seen(void **state)
+{
+    model m = make_model(), other = make_model();
+    tc_value halve = tc_assign(other.weights,
+                               tc_mul(other.weights, tc_constant_scalar(other.graph, TC_F32, 0.5)));
+    tc_session *session, *plain_session, *writer;
+    tc_callable *callable = compile(&m, NULL, NULL, &session);
+    tc_callable *plain = compile(&m, tc_session_store(session), "all", &plain_session);
+    const tc_session_options options = {.struct_size = sizeof options,
+                                        .store = tc_session_store(session)};
+    assert_ok(tc_session_create(other.graph, &options, &writer));
+    float result[2 * N], expected[2 * N];
+    for (int i = 0; i < 3; i++) {
+        run(callable, result);
+        run(plain, expected);
+        assert_equal(result, expected);
+        assert_ok(
+            tc_session_run(writer, TC_NO_FEEDS, TC_NO_FETCHES, TC_TARGETS(halve), NULL, NULL));
+    }
+    tc_callable_release(callable);
+    tc_callable_release(plain);
+    tc_session_release(session);
+    tc_session_release(plain_session);
+    tc_session_release(writer);
+    tc_graph_release(m.graph);
+    tc_graph_release(other.graph);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_once_per_content),
+        cmocka_unit_test(test_updated_variables_are_no_invariants),
+        cmocka_unit_test(test_commits_of_other_graphs_are_seen),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
