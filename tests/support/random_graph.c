@@ -1,0 +1,780 @@
+#include "support/random_graph.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "graph/graph.h"
+
+enum { COLUMNS = 6, CHANNELS = 2, SIDE = 5, CLASSES = 6 };
+
+#define LARGEST 24.0 /* bound beyond which values are made smaller */
+#define MOST    1500 /* elements of a value with the largest batch */
+
+typedef random_graph G;
+
+static uint64_t next_bits(uint64_t *state)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return *state >> 33;
+}
+
+uint32_t random_pick(random_graph *g, int count)
+{
+    return (uint32_t)next_bits(&g->state) % (uint32_t)count;
+}
+
+static bool chance(G *g, int one_in)
+{
+    return random_pick(g, one_in) == 0;
+}
+
+static bool is_float(const random_value *v)
+{
+    return v->dtype == TC_F32 || v->dtype == TC_F64;
+}
+
+static tc_value number(G *g, tc_dtype dtype, double value)
+{
+    return tc_constant_scalar(g->graph, dtype, value);
+}
+
+/* Elements with the largest batch; many where a size has no name. */
+static int64_t largest_size(const tc_shape *shape)
+{
+    int64_t size = 1;
+    for (int i = 0; i < shape->rank; i++)
+        size *= shape->dims[i].size >= 0 ? shape->dims[i].size
+                : shape->dims[i].name    ? RANDOM_MAX_BATCH
+                                         : 32;
+    return size;
+}
+
+static void push(G *g, tc_value y, double bound, bool exact)
+{
+    random_value v = {y, tc_value_shape(y), tc_value_dtype(y), bound, exact};
+    if (g->n_values == RANDOM_VALUES || largest_size(&v.shape) > MOST)
+        return;
+    if (is_float(&v) && bound > LARGEST) {
+        v.value = chance(g, 2) ? tc_tanh(y) : tc_mul(y, number(g, v.dtype, 1 / bound));
+        v.bound = 1;
+        v.exact = false;
+    }
+    g->values[g->n_values++] = v;
+}
+
+/* A value that `fits`, NULL when some tries find none. Recent ones come more often. */
+static const random_value *pick_value(G *g, bool (*fits)(const random_value *))
+{
+    for (int i = 0; i < 12; i++) {
+        int window = chance(g, 3) ? g->n_values : (g->n_values < 10 ? g->n_values : 10);
+        const random_value *v = &g->values[g->n_values - 1 - (int)random_pick(g, window)];
+        if (fits(v))
+            return v;
+    }
+    return NULL;
+}
+
+static bool any_float(const random_value *v)
+{
+    return is_float(v);
+}
+
+static bool f32_rows(const random_value *v)
+{
+    return v->dtype == TC_F32 && v->shape.rank >= 2 && v->shape.dims[v->shape.rank - 1].size > 0;
+}
+
+static bool f32_ranked(const random_value *v)
+{
+    return is_float(v) && v->shape.rank >= 1;
+}
+
+static bool images(const random_value *v)
+{
+    return v->dtype == TC_F32 && v->shape.rank == 4 && v->shape.dims[1].size > 0 &&
+           v->shape.dims[2].size >= 3 && v->shape.dims[3].size >= 3;
+}
+
+static bool any_ranked(const random_value *v)
+{
+    return v->shape.rank >= 1;
+}
+
+static bool exact_float(const random_value *v)
+{
+    return is_float(v) && v->exact && v->shape.rank >= 1;
+}
+
+static bool an_integer(const random_value *v)
+{
+    return v->dtype == TC_I32 || v->dtype == TC_I64;
+}
+
+static bool a_condition(const random_value *v)
+{
+    return v->dtype == TC_BOOL;
+}
+
+/* Shapes that agree in every run. */
+static bool same_shape(const tc_shape *a, const tc_shape *b)
+{
+    for (int i = 0; i < a->rank && a->rank == b->rank; i++)
+        if (a->dims[i].size != b->dims[i].size ||
+            (a->dims[i].size < 0 &&
+             (!a->dims[i].name || !b->dims[i].name || strcmp(a->dims[i].name, b->dims[i].name))))
+            return false;
+    return a->rank == b->rank;
+}
+
+static const random_value *pick_alike(G *g, const random_value *like)
+{
+    for (int i = 0; i < 12; i++) {
+        const random_value *v = &g->values[random_pick(g, g->n_values)];
+        if (v->dtype == like->dtype && same_shape(&v->shape, &like->shape))
+            return v;
+    }
+    return NULL;
+}
+
+static int pick_axis(G *g, const random_value *v)
+{
+    int axis = (int)random_pick(g, v->shape.rank);
+    return chance(g, 4) ? axis - v->shape.rank : axis;
+}
+
+static tc_dim dim_of(const random_value *v, int axis)
+{
+    return v->shape.dims[axis < 0 ? axis + v->shape.rank : axis];
+}
+
+/* A new variable of known sizes with elements in [low, high). */
+static tc_value variable(G *g, size_t rank, const int64_t *sizes, double low, double high)
+{
+    char name[16];
+    snprintf(name, sizeof name, "v%d", g->n_variables);
+    tc_value initial = tc_random_uniform(g->graph, TC_F32, tc_shape_of(rank, sizes), .low = low,
+                                         .high = TC_SOME(high));
+    tc_value v = tc_variable(g->graph, name, initial);
+    g->variables[g->n_variables++] = v;
+    return v;
+}
+
+/* A parameter: a variable, or a constant where there are enough of them. */
+static tc_value parameter(G *g, size_t rank, const int64_t *sizes)
+{
+    static const float numbers[512] = {0.5f, -0.25f, 0.75f, 0.125f, -1, 0.3f, 0.9f, -0.6f};
+    int64_t count = 1;
+    for (size_t i = 0; i < rank; i++)
+        count *= sizes[i];
+    if (g->n_variables + 4 < RANDOM_VARIABLES && (count > 512 || !chance(g, 3)))
+        return variable(g, rank, sizes, -0.7, 0.8);
+    if (count > 512)
+        return tc_fill(g->graph, TC_F32, tc_shape_of(rank, sizes), 0.1);
+    return tc_constant_data(g->graph, TC_F32, tc_shape_of(rank, sizes), numbers);
+}
+
+/*
+ * Element-wise
+ */
+static void make_unary(G *g)
+{
+    const random_value *v = pick_value(g, any_float);
+    if (!v)
+        return;
+    tc_value x = v->value, positive = tc_add(tc_abs(x), number(g, v->dtype, 0.5));
+    static const double exponents[] = {-1, -0.5, 0.5, 1, 1.7, 2, 3};
+    double b = v->bound;
+    switch (random_pick(g, 19)) {
+    case 0: push(g, tc_neg(x), b, v->exact); break;
+    case 1: push(g, tc_abs(x), b, v->exact); break;
+    case 2: push(g, tc_exp(tc_tanh(x)), 3, false); break;
+    case 3: push(g, tc_log(positive), 4, false); break;
+    case 4: push(g, tc_sqrt(positive), b / 2 + 1, false); break;
+    case 5: push(g, tc_rsqrt(positive), 2, false); break;
+    case 6: push(g, tc_square(x), b * b, false); break;
+    case 7: push(g, tc_sigmoid(x), 1, false); break;
+    case 8: push(g, tc_tanh(x), 1, false); break;
+    case 9: push(g, tc_relu(x), b, v->exact); break;
+    case 10: push(g, tc_erf(x), 1, false); break;
+    case 11: push(g, tc_reciprocal(positive), 2, false); break;
+    case 12: push(g, tc_gelu(x, .tanh_approximation = chance(g, 2)), b, false); break;
+    case 13: push(g, tc_identity(x), b, v->exact); break;
+    case 14: push(g, tc_stop_gradient(x), b, v->exact); break;
+    case 15: push(g, tc_neg(tc_neg(x)), b, v->exact); break;
+    case 16: push(g, tc_dropout(x, chance(g, 3) ? 0 : 0.4), 2 * b, false); break;
+    case 17: {
+        double exponent = exponents[random_pick(g, 7)];
+        push(g, tc_pow(positive, number(g, v->dtype, exponent)),
+             pow(exponent < 0 ? 2 : b + 1, fabs(exponent)), false);
+        break;
+    }
+    default: push(g, tc_cast(tc_tanh(tc_cast(x, TC_F64)), v->dtype), 1, false); break;
+    }
+}
+
+/* Something that broadcasts to `v`, which it may be derived from. */
+static tc_value operand(G *g, const random_value *v, double *bound)
+{
+    static const double numbers[] = {0, 1, -1, 2, 0.5, -0.0, 3, 0.1};
+    const random_value *other = pick_alike(g, v);
+    int rank = v->shape.rank;
+    tc_dim last = rank ? v->shape.dims[rank - 1] : (tc_dim){-1, NULL};
+    double value = numbers[random_pick(g, 8)];
+    *bound = other ? other->bound : v->bound;
+    switch (random_pick(g, 8)) {
+    case 0: *bound = fabs(value); return number(g, v->dtype, value);
+    case 1:
+        if (last.size > 0) {
+            *bound = fabs(value);
+            return tc_fill(g->graph, v->dtype, TC_SHAPE(last.size), value);
+        }
+        break;
+    case 2:
+        if (last.size > 0 && v->dtype == TC_F32) {
+            *bound = 1;
+            return parameter(g, 1, &last.size);
+        }
+        break;
+    case 3:
+        if (rank) {
+            *bound = v->bound;
+            return tc_reduce_mean(v->value, .axes = TC_INTS(pick_axis(g, v)), .keep_dims = true);
+        }
+        break;
+    case 4: return tc_neg(other ? other->value : v->value);
+    case 5: *bound = v->bound; return tc_expand_like(tc_reduce_max(v->value), v->value);
+    default: break;
+    }
+    return other ? other->value : v->value;
+}
+
+static void make_binary(G *g)
+{
+    const random_value *v = pick_value(g, any_float);
+    double c, b = v ? v->bound : 0;
+    if (!v)
+        return;
+    tc_value x = v->value, y = operand(g, v, &c);
+    if (chance(g, 2)) {
+        tc_value t = x;
+        x = y;
+        y = t;
+        double s = b;
+        b = c;
+        c = s;
+    }
+    switch (random_pick(g, 7)) {
+    case 0: push(g, tc_add(x, y), b + c, false); break;
+    case 1: push(g, tc_sub(x, y), b + c, false); break;
+    case 2: push(g, tc_mul(x, y), b * c, false); break;
+    case 3: push(g, tc_div(x, tc_add(tc_square(y), number(g, v->dtype, 0.5))), 2 * b, false); break;
+    case 4: push(g, tc_maximum(x, y), fmax(b, c), false); break;
+    case 5: push(g, tc_minimum(x, y), fmax(b, c), false); break;
+    default: push(g, tc_div(x, number(g, v->dtype, chance(g, 2) ? 4 : 3)), b, false); break;
+    }
+}
+
+static void make_bias(G *g)
+{
+    const random_value *v = pick_value(g, f32_ranked);
+    int axis = v ? pick_axis(g, v) : 0;
+    if (v && v->dtype == TC_F32 && dim_of(v, axis).size > 0)
+        push(g,
+             tc_bias_add(v->value, parameter(g, 1, &(int64_t){dim_of(v, axis).size}),
+                         .axis = TC_SOME(axis)),
+             v->bound + 1, false);
+}
+
+static void make_integer(G *g)
+{
+    const random_value *a = pick_value(g, an_integer);
+    const random_value *b = a ? pick_alike(g, a) : NULL;
+    if (!a)
+        return;
+    static const double numbers[] = {0, 1, 2, -1};
+    tc_value x = a->value;
+    tc_value y = b ? b->value : number(g, a->dtype, numbers[random_pick(g, 4)]);
+    switch (random_pick(g, 9)) {
+    case 0: push(g, tc_add(x, y), 0, true); break;
+    case 1: push(g, tc_sub(x, y), 0, true); break;
+    case 2: push(g, tc_mul(x, y), 0, true); break;
+    case 3: push(g, tc_maximum(x, y), 0, true); break;
+    case 4: push(g, tc_cast(x, a->dtype == TC_I32 ? TC_I64 : TC_I32), 0, true); break;
+    case 5: push(g, tc_tanh(tc_cast(x, TC_F32)), 1, false); break;
+    case 6: push(g, chance(g, 2) ? tc_less(x, y) : tc_not_equal(x, y), 0, true); break;
+    case 7: push(g, tc_logical_not(tc_less_equal(x, y)), 0, true); break;
+    default:
+        push(g,
+             a->shape.rank ? tc_reduce_sum(x, .axes = TC_INTS(pick_axis(g, a)), .keep_dims = true)
+                           : tc_neg(x),
+             0, true);
+    }
+}
+
+static void make_exact(G *g)
+{
+    const random_value *v = pick_value(g, exact_float);
+    if (!v)
+        return;
+    tc_value x = v->value;
+    switch (random_pick(g, 6)) {
+    case 0: push(g, tc_floor(x), v->bound + 1, true); break;
+    case 1: push(g, tc_sign(x), 1, true); break;
+    case 2: push(g, tc_greater(x, number(g, v->dtype, 0.1)), 0, true); break;
+    case 3: push(g, tc_argmax(x, .axis = TC_SOME(pick_axis(g, v))), 0, true); break;
+    case 4: push(g, tc_cast(x, TC_F16), 0, true); break;
+    default: push(g, tc_cast(tc_ceil(x), TC_I32), 0, true); break;
+    }
+}
+
+static void make_condition(G *g)
+{
+    const random_value *c = pick_value(g, a_condition), *d = c ? pick_alike(g, c) : NULL;
+    if (!c)
+        return;
+    if (d && chance(g, 2)) {
+        push(g,
+             chance(g, 2)   ? tc_logical_and(c->value, d->value)
+             : chance(g, 2) ? tc_logical_or(c->value, tc_logical_not(d->value))
+                            : tc_logical_xor(c->value, d->value),
+             0, true);
+        return;
+    }
+    for (int i = 0; i < 8; i++) {
+        const random_value *v = pick_value(g, any_float);
+        if (!v || !same_shape(&v->shape, &c->shape))
+            continue;
+        push(g, tc_where(c->value, v->value, number(g, v->dtype, 0.25)), v->bound + 1, v->exact);
+        return;
+    }
+    push(g, tc_cast(c->value, TC_F32), 1, true);
+}
+
+/*
+ * Shapes
+ */
+static void make_shape(G *g)
+{
+    const random_value *v = pick_value(g, any_ranked);
+    if (!v)
+        return;
+    tc_value x = v->value;
+    int rank = v->shape.rank, axis = pick_axis(g, v);
+    int64_t permutation[TC_MAX_RANK], size = dim_of(v, axis).size;
+    for (int i = 0; i < rank; i++)
+        permutation[i] = i;
+    for (int i = rank - 1; i > 0; i--) {
+        int k = (int)random_pick(g, i + 1);
+        int64_t t = permutation[i];
+        permutation[i] = permutation[k];
+        permutation[k] = t;
+    }
+    double b = v->bound;
+    bool exact = v->exact;
+    switch (random_pick(g, 13)) {
+    case 0: push(g, tc_transpose(x), b, exact); break;
+    case 1:
+    case 2: push(g, tc_transpose(x, .permutation = {permutation, (size_t)rank}), b, exact); break;
+    case 3: push(g, tc_reshape_like(tc_reshape(x, TC_SHAPE(-1)), x), b, exact); break;
+    case 4: push(g, tc_reshape(x, TC_SHAPE(-1)), b, exact); break;
+    case 5:
+        if (size > 1)
+            push(g,
+                 tc_slice(x, TC_INTS(random_pick(g, (int)size - 1)), TC_INTS(TC_TO_END),
+                          .axes = TC_INTS(axis), .strides = TC_INTS(1 + random_pick(g, 2))),
+                 b, exact);
+        break;
+    case 6:
+        push(g,
+             tc_slice(x, TC_INTS(-1), TC_INTS(TC_TO_END), .axes = TC_INTS(axis),
+                      .strides = TC_INTS(-1)),
+             b, exact);
+        break;
+    case 7: {
+        const random_value *w = pick_alike(g, v);
+        tc_value y = w ? w->value : x;
+        if (size > 0)
+            push(g, tc_concat(TC_VALUES(x, y, x), axis), fmax(b, w ? w->bound : b),
+                 exact && (!w || w->exact));
+        break;
+    }
+    case 8:
+        if (size > 1) {
+            tc_value parts = tc_split(x, axis, 2, .sizes = TC_INTS(1, size - 1));
+            push(g, tc_output(parts, (int)random_pick(g, 2)), b, exact);
+        }
+        break;
+    case 9:
+        if (is_float(v) && rank <= 4) {
+            int64_t before[TC_MAX_RANK] = {0}, after[TC_MAX_RANK] = {0};
+            int d = axis < 0 ? axis + rank : axis;
+            if (v->shape.dims[d].size < 2)
+                break;
+            before[d] = random_pick(g, 2);
+            after[d] = 1;
+            push(g,
+                 tc_pad(x, ((tc_ints){before, (size_t)rank}), ((tc_ints){after, (size_t)rank}),
+                        .mode = (tc_pad_mode)random_pick(g, 3)),
+                 b, exact);
+        }
+        break;
+    case 10:
+        if (rank < 5)
+            push(g, tc_unsqueeze(x, TC_INTS(axis)), b, exact);
+        break;
+    case 11: push(g, tc_flatten(x, axis), b, exact); break;
+    default:
+        if (rank < 4 && size >= 0)
+            push(g,
+                 tc_squeeze(tc_unsqueeze(tc_neg(tc_cast(x, TC_F32)), TC_INTS(0)),
+                            .axes = TC_INTS(0)),
+                 is_float(v) ? b : 100, exact);
+    }
+}
+
+static void make_gather(G *g)
+{
+    tc_value ids = g->feeds[2];
+    switch (random_pick(g, 4)) {
+    case 0:
+        push(g, tc_gather(parameter(g, 2, (const int64_t[]){CLASSES, 4}), ids), 1, false);
+        break;
+    case 1: push(g, tc_one_hot(ids, CLASSES), 1, true); break;
+    case 2:
+        push(g,
+             tc_scatter_add(parameter(g, 2, (const int64_t[]){CLASSES, COLUMNS}), ids,
+                            g->values[0].value),
+             8, false);
+        break;
+    default: {
+        const random_value *v = pick_value(g, f32_rows);
+        if (v)
+            push(g,
+                 tc_gather(v->value,
+                           tc_constant_data(g->graph, TC_I64, TC_SHAPE(2), ((int64_t[]){0, -1})),
+                           .axis = v->shape.rank - 1),
+                 v->bound, v->exact);
+    }
+    }
+}
+
+static void make_reduction(G *g)
+{
+    const random_value *v = pick_value(g, f32_ranked);
+    if (!v)
+        return;
+    int64_t axes[2] = {pick_axis(g, v), 0};
+    size_t count = random_pick(g, 2);
+    bool keep = chance(g, 2);
+    tc_value x = v->value;
+    tc_ints list = {axes, count};
+    double many = (double)largest_size(&v->shape);
+    switch (random_pick(g, 5)) {
+    case 0:
+        push(g, tc_reduce_sum(x, .axes = list, .keep_dims = keep), v->bound * many, false);
+        break;
+    case 1: push(g, tc_reduce_mean(x, .axes = list, .keep_dims = keep), v->bound, false); break;
+    case 2: push(g, tc_reduce_max(x, .axes = list, .keep_dims = keep), v->bound, v->exact); break;
+    case 3: push(g, tc_reduce_min(x, .axes = list, .keep_dims = keep), v->bound, v->exact); break;
+    default: push(g, tc_reduce_prod(tc_tanh(x), .axes = list, .keep_dims = keep), 1, false);
+    }
+}
+
+/*
+ * Layers
+ */
+static void make_row_layer(G *g)
+{
+    const random_value *v = pick_value(g, f32_rows);
+    if (!v)
+        return;
+    int rank = v->shape.rank;
+    int64_t k = v->shape.dims[rank - 1].size, n = 1 + random_pick(g, 9);
+    double b = v->bound;
+    tc_value x = v->value;
+    switch (random_pick(g, 9)) {
+    case 0:
+    case 1: {
+        tc_value y = tc_matmul(x, parameter(g, 2, (const int64_t[]){k, n}));
+        y = tc_bias_add(y, parameter(g, 1, &n), .axis = TC_SOME(-1));
+        tc_value activated = chance(g, 2) ? tc_relu(y) : chance(g, 2) ? tc_gelu(y) : tc_tanh(y);
+        push(g, chance(g, 3) ? y : activated, b * (double)k + 1, false);
+        break;
+    }
+    case 2:
+        push(g, tc_matmul(x, parameter(g, 2, (const int64_t[]){n, k}), .transpose_b = true),
+             b * (double)k, false);
+        break;
+    case 3:
+        push(g, tc_matmul(x, tc_transpose(parameter(g, 2, (const int64_t[]){n, k}))), b * (double)k,
+             false);
+        break;
+    case 4:
+        if (rank <= 3)
+            push(g, tc_matmul(x, x, .transpose_a = true), b * b * 8, false);
+        break;
+    case 5: push(g, tc_softmax(x, .axis = TC_SOME(pick_axis(g, v))), 1, false); break;
+    case 6: push(g, tc_log_softmax(x), 2 * b + 4, false); break;
+    case 7:
+        /* Rows that are all alike would be divided by their own rounding. */
+        x = tc_add(x, tc_range(g->graph, TC_F32, 0, (double)k));
+        push(
+            g,
+            tc_layer_norm(x, parameter(g, 1, &k), chance(g, 2) ? parameter(g, 1, &k) : TC_NO_VALUE),
+            4, false);
+        break;
+    default:
+        if (rank >= 3)
+            push(g, tc_attention(tc_tanh(x), x, tc_neg(x), .causal = chance(g, 2)), b, false);
+    }
+}
+
+static void make_image_layer(G *g)
+{
+    const random_value *v = pick_value(g, images);
+    if (!v || g->n_variables + 6 > RANDOM_VARIABLES)
+        return;
+    int64_t c = v->shape.dims[1].size, n = 1 + random_pick(g, 4);
+    tc_value x = v->value;
+    double b = v->bound;
+    switch (random_pick(g, 6)) {
+    case 0:
+    case 1: {
+        tc_padding padding = chance(g, 2) ? TC_PADDING_SAME : TC_PADDING_VALID;
+        tc_value y = tc_conv2d(x, parameter(g, 4, (const int64_t[]){n, c, 3, 3}),
+                               .padding = padding, .stride = {1 + random_pick(g, 2), 1});
+        if (chance(g, 2))
+            y = tc_bias_add(y, parameter(g, 1, &n));
+        push(g, chance(g, 2) ? tc_relu(y) : y, b * 9 * (double)c + 1, false);
+        break;
+    }
+    case 2: { /* as a graph of channels last would be imported */
+        tc_value last = tc_transpose(x, .permutation = TC_INTS(0, 2, 3, 1));
+        tc_value first = tc_transpose(tc_relu(last), .permutation = TC_INTS(0, 3, 1, 2));
+        push(g, tc_conv2d(first, parameter(g, 4, (const int64_t[]){n, c, 1, 1})), b * (double)c,
+             false);
+        break;
+    }
+    case 3: push(g, tc_max_pool2d(x, .kernel = {2, 2}, .stride = {1, 2}), b, v->exact); break;
+    case 4: push(g, tc_avg_pool2d(x, .kernel = {2, 2}), b, false); break;
+    default: {
+        tc_value mean = variable(g, 1, &c, -0.1, 0.1), variance = variable(g, 1, &c, 0.8, 1.2);
+        tc_value y = tc_batch_norm(x, chance(g, 3) ? TC_NO_VALUE : parameter(g, 1, &c),
+                                   parameter(g, 1, &c), mean, variance, .epsilon = TC_SOME(0.1),
+                                   .mode = (tc_mode)random_pick(g, 3));
+        push(g, y, 4 * b, false);
+        if (chance(g, 2) && g->n_updates + 2 <= RANDOM_UPDATES) {
+            g->updates[g->n_updates++] = tc_assign(mean, tc_output(y, 1));
+            g->updates[g->n_updates++] = tc_assign(variance, tc_output(y, 2));
+        }
+    }
+    }
+}
+
+static void make_loss(G *g)
+{
+    const random_value *v = pick_value(g, f32_rows);
+    if (!v || v->shape.rank != 2)
+        return;
+    bool batch = v->shape.dims[0].name && strcmp(v->shape.dims[0].name, "n") == 0;
+    if (batch && v->shape.dims[1].size >= CLASSES)
+        push(g, tc_softmax_cross_entropy(v->value, g->feeds[2]), 4 + 2 * v->bound, false);
+    else
+        push(g, tc_softmax_cross_entropy(v->value, tc_softmax(tc_neg(v->value))), 8 + 4 * v->bound,
+             false);
+}
+
+static void make_call(G *g)
+{
+    const random_value *v = &g->values[random_pick(g, 2) * 3];
+    push(g, tc_call(g->graph, "block", TC_VALUES(v->value)), 4, false);
+}
+
+/* Random numbers of the graph itself. */
+static void make_noise(G *g)
+{
+    if (chance(g, 2))
+        push(g, tc_random_normal(g->graph, TC_F32, TC_SHAPE(COLUMNS)), 3, true);
+    else
+        push(g, tc_random_uniform_like(g->values[0].value), 1, true);
+}
+
+/*
+ * State and gradients
+ */
+static void make_write(G *g)
+{
+    tc_value v = g->variables[random_pick(g, g->n_plain)];
+    tc_shape shape = tc_value_shape(v);
+    const random_value like = {v, shape, TC_F32, 1, false}, *w = pick_alike(g, &like);
+    tc_value content = tc_tanh(w ? w->value : tc_neg(v)), y;
+    if (g->n_updates == RANDOM_UPDATES)
+        return;
+    switch (random_pick(g, 3)) {
+    case 0: y = tc_assign(v, content); break;
+    case 1: y = tc_assign_add(v, tc_mul(content, number(g, TC_F32, 0.25))); break;
+    default: y = tc_assign_sub(v, tc_mul(content, number(g, TC_F32, 0.5))); break;
+    }
+    g->updates[g->n_updates++] = y;
+    if (chance(g, 2))
+        push(g, y, 4, false);
+}
+
+/* An update of variable `v` by `gradient`. */
+static tc_value optimize(G *g, tc_value v, tc_value gradient)
+{
+    tc_shape shape = tc_value_shape(v);
+    tc_value rate = number(g, TC_F32, 0.05);
+    int64_t sizes[TC_MAX_RANK];
+    for (int i = 0; i < shape.rank; i++)
+        sizes[i] = shape.dims[i].size;
+    int kind = g->n_variables + 2 > RANDOM_VARIABLES ? 0 : (int)random_pick(g, 3);
+    size_t rank = (size_t)shape.rank;
+    if (kind == 0)
+        return tc_apply_sgd(v, gradient, rate, .weight_decay = 0.01);
+    if (kind == 1)
+        return tc_apply_momentum(v, variable(g, rank, sizes, -0.01, 0.01), gradient, rate,
+                                 .nesterov = chance(g, 2));
+    tc_value mean = variable(g, rank, sizes, -0.01, 0.01),
+             square = variable(g, rank, sizes, 0, 0.01);
+    return tc_apply_adam(
+        (&(tc_apply_adam_inputs){v, mean, square, gradient, rate, number(g, TC_I64, 3)}),
+        .epsilon = TC_SOME(0.01));
+}
+
+/* Sets needed[i] for the nodes that `y` depends on. */
+static void mark_needed(const G *g, tc_value y, bool *needed)
+{
+    needed[y.node] = true;
+    for (int32_t i = y.node; i >= 0; i--) {
+        const tc_node *node = tc_graph_node_at(g->graph, i);
+        for (int32_t k = 0; needed[i] && k < node->n_inputs; k++)
+            if (node->inputs[k].node >= 0)
+                needed[node->inputs[k].node] = true;
+    }
+}
+
+/* Up to `most` different variables, and perhaps a feed, that `loss` depends on; the feed last. */
+static int pick_parameters(G *g, tc_value loss, tc_value *xs, int most, bool *feed)
+{
+    static bool needed[1 << 14];
+    int count = 0, first = (int)random_pick(g, g->n_variables);
+    memset(needed, 0, sizeof needed);
+    *feed = false;
+    if (loss.node < 0 || loss.node >= (int)sizeof needed)
+        return 0;
+    mark_needed(g, loss, needed);
+    for (int i = 0; i < g->n_variables && count < most; i++) {
+        tc_value v = g->variables[(first + i) % g->n_variables];
+        if (needed[v.node])
+            xs[count++] = v;
+    }
+    for (int i = 0; i < 2 && !*feed; i++) {
+        *feed = needed[g->feeds[i].node];
+        if (*feed)
+            xs[count++] = g->feeds[i];
+    }
+    return count;
+}
+
+static void make_gradients(G *g)
+{
+    tc_value loss = number(g, TC_F32, 0), xs[8], dx[8];
+    bool feed;
+    for (int terms = 1 + (int)random_pick(g, 3); terms > 0; terms--) {
+        const random_value *v = pick_value(g, any_float);
+        if (v)
+            loss = tc_add(loss, tc_reduce_mean(tc_cast(tc_square(v->value), TC_F32)));
+    }
+    int count = pick_parameters(g, loss, xs, 1 + (int)random_pick(g, 5), &feed);
+    if (count == 0 ||
+        tc_gradients(TC_VALUES(loss), xs, (size_t)count, dx, .zero_unconnected = true) != TC_OK)
+        return;
+    for (int i = 0; i < count; i++) {
+        if ((i < count - 1 || !feed) && g->n_updates < RANDOM_UPDATES) {
+            tc_value gradient = chance(g, 2) ? tc_tanh(dx[i]) : dx[i];
+            g->updates[g->n_updates++] = optimize(g, xs[i], gradient);
+        } else {
+            push(g, tc_tanh(dx[i]), 1, false);
+        }
+    }
+}
+
+static void make_function(G *g)
+{
+    tc_graph *body = tc_function_begin(g->graph, "block");
+    tc_value p = tc_parameter(body, "p", TC_F32, TC_SHAPE(-1, COLUMNS));
+    tc_value noise = tc_random_normal(body, TC_F32, TC_SHAPE(COLUMNS));
+    tc_value y = tc_matmul(tc_tanh(tc_add(p, noise)), g->variables[0]);
+    tc_function_end(body, TC_VALUES(tc_dropout(tc_gelu(y), 0.3)));
+}
+
+static const struct {
+    void (*make)(G *g);
+    int weight;
+} makers[] = {
+    {make_unary, 18},     {make_binary, 18},    {make_bias, 3},        {make_integer, 6},
+    {make_exact, 5},      {make_condition, 6},  {make_shape, 20},      {make_gather, 4},
+    {make_reduction, 10}, {make_row_layer, 14}, {make_image_layer, 9}, {make_loss, 3},
+    {make_call, 2},       {make_noise, 2},      {make_write, 5},       {make_gradients, 7},
+};
+
+static void make_something(G *g)
+{
+    int total = 0;
+    for (size_t i = 0; i < sizeof makers / sizeof makers[0]; i++)
+        total += makers[i].weight;
+    int chosen = (int)random_pick(g, total);
+    for (size_t i = 0; i < sizeof makers / sizeof makers[0]; i++) {
+        chosen -= makers[i].weight;
+        if (chosen < 0) {
+            makers[i].make(g);
+            return;
+        }
+    }
+}
+
+void random_graph_build(random_graph *g, uint64_t seed)
+{
+    memset(g, 0, sizeof *g);
+    g->state = seed * 0x9E3779B97F4A7C15u + 1;
+    for (int i = 0; i < 4; i++)
+        (void)next_bits(&g->state);
+    g->graph = tc_graph_create();
+    tc_dim n = TC_DIM("n");
+    g->feeds[0] = tc_placeholder(g->graph, "x", TC_F32, TC_SHAPE(n, COLUMNS));
+    g->feeds[1] = tc_placeholder(g->graph, "image", TC_F32, TC_SHAPE(n, CHANNELS, SIDE, SIDE));
+    g->feeds[2] = tc_placeholder(g->graph, "ids", TC_I32, TC_SHAPE(n));
+    g->feeds[3] = tc_placeholder(g->graph, "m", TC_F32, TC_SHAPE(4, COLUMNS));
+    for (int i = 0; i < RANDOM_FEEDS; i++)
+        push(g, g->feeds[i], 1, true);
+    static const int64_t square[] = {COLUMNS, COLUMNS};
+    int plain = 1 + (int)random_pick(g, 4);
+    for (int i = 0; i < plain; i++) {
+        tc_value v = variable(g, i % 2 ? 1 : 2, square, -0.6, 0.6);
+        push(g, v, 1, false);
+    }
+    g->n_plain = plain;
+    make_function(g);
+    int steps = 6 + (int)random_pick(g, 40);
+    for (int i = 0; i < steps; i++)
+        make_something(g);
+}
+
+tc_status random_graph_feed(int index, int64_t batch, uint64_t seed, tc_tensor **out)
+{
+    const tc_shape shapes[RANDOM_FEEDS] = {TC_SHAPE(batch, COLUMNS),
+                                           TC_SHAPE(batch, CHANNELS, SIDE, SIDE), TC_SHAPE(batch),
+                                           TC_SHAPE(4, COLUMNS)};
+    uint64_t state = (seed + (uint64_t)index) * 0x9E3779B97F4A7C15u + (uint64_t)batch;
+    tc_status status = tc_tensor_create(index == 2 ? TC_I32 : TC_F32, shapes[index], out);
+    for (int64_t i = 0; status == TC_OK && i < tc_tensor_size(*out); i++) {
+        uint64_t bits = next_bits(&state);
+        status = tc_tensor_set(
+            *out, i, index == 2 ? (double)(bits % CLASSES) : (double)(bits % 200000) / 100000 - 1);
+    }
+    return status;
+}
