@@ -10,11 +10,10 @@ bound *bound_create(void)
     return b;
 }
 
-tc_status bound_compile(bound *b, tc_runtime *runtime, const tc_value *feeds, size_t n_feeds,
-                        tc_value fetch, tc_value target)
+tc_status bound_compile(bound *b, const tc_session_options *options, const tc_value *feeds,
+                        size_t n_feeds, tc_value fetch, tc_value target)
 {
-    tc_session_options options = {.struct_size = sizeof options, .runtime = runtime};
-    TC_TRY(tc_session_create(b->graph, &options, &b->session));
+    TC_TRY(tc_session_create(b->graph, options, &b->session));
     return tc_session_compile(b->session, feeds, n_feeds, &fetch, (size_t)tc_value_ok(fetch),
                               &target, (size_t)tc_value_ok(target), NULL, &b->callable);
 }
@@ -53,12 +52,12 @@ tc_status random_floats(tc_shape shape, tc_tensor **out)
     return TC_OK;
 }
 
-tc_status random_classes(int64_t count, int64_t classes, tc_tensor **out)
+tc_status random_ids(tc_shape shape, int64_t ids, tc_tensor **out)
 {
-    TC_TRY(tc_tensor_create(TC_I64, TC_SHAPE(count), out));
+    TC_TRY(tc_tensor_create(TC_I64, shape, out));
     int64_t *data = tc_tensor_data(*out);
     uint32_t state = 2;
-    for (int64_t i = 0; i < count; i++)
-        data[i] = next_random(&state) % (uint32_t)classes;
+    for (int64_t i = 0; i < tc_tensor_size(*out); i++)
+        data[i] = next_random(&state) % (uint32_t)ids;
     return TC_OK;
 }

@@ -18,13 +18,13 @@ typedef struct bound {
 bound *bound_create(void);
 /** Compiles the callable; `fetch` or `target` may be TC_NO_VALUE. The inputs are set by the caller.
  */
-tc_status bound_compile(bound *b, tc_runtime *runtime, const tc_value *feeds, size_t n_feeds,
-                        tc_value fetch, tc_value target);
+tc_status bound_compile(bound *b, const tc_session_options *options, const tc_value *feeds,
+                        size_t n_feeds, tc_value fetch, tc_value target);
 tc_status bound_run(void *state);
 void bound_destroy(void *state);
 
-/** Tensors with fixed pseudo-random contents: floats in [-1, 1), class ids below `classes`. */
+/** Tensors with fixed pseudo-random contents: floats in [-1, 1), i64 ids below `ids`. */
 tc_status random_floats(tc_shape shape, tc_tensor **out);
-tc_status random_classes(int64_t count, int64_t classes, tc_tensor **out);
+tc_status random_ids(tc_shape shape, int64_t ids, tc_tensor **out);
 
 #endif

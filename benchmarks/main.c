@@ -4,18 +4,20 @@
 #include <string.h>
 #include <time.h>
 
-#include "workload.h"
+#include "ablation.h"
+#include "processes.h"
 
 #define MAX_SAMPLES          1000
 #define MIN_SAMPLES          5
 #define SECONDS_PER_WORKLOAD 3.0
-#define START_SAMPLES        21
 
 typedef struct options {
     const char *filter;
     const char *json;
+    const char *dump; /* folder for plans */
     int32_t threads;
     bool list;
+    bool ablation;
 } options;
 
 typedef struct report {
@@ -42,18 +44,30 @@ double median_of(const double *sorted, int count)
     return count % 2 ? sorted[count / 2] : (sorted[count / 2 - 1] + sorted[count / 2]) / 2;
 }
 
+/* `seen` is what a process reported, NULL for others. */
 static void add_row(report *r, const char *section, const char *name, double min_us,
-                    double median_us, double max_us)
+                    double median_us, double max_us, const process_report *seen)
 {
     printf("%-10s %-40s %2d threads  min %12.3f us  median %12.3f us  max %12.3f us\n", section,
            name, (int)r->threads, min_us, median_us, max_us);
+    if (seen)
+        printf("%-10s %-40s resident %.1f MB, first inference %.1f ms, planned %zu bytes, of these "
+               "%zu alive at once\n",
+               section, "", (double)seen->resident_kib / 1024, seen->first_us / 1e3,
+               seen->planned_bytes, seen->live_bytes);
     fflush(stdout);
     if (!r->json)
         return;
     fprintf(r->json,
             "%s\n  {\"section\": \"%s\", \"workload\": \"%s\", \"threads\": %d, \"min_us\": %.4f, "
-            "\"median_us\": %.4f, \"max_us\": %.4f}",
+            "\"median_us\": %.4f, \"max_us\": %.4f",
             r->separator, section, name, (int)r->threads, min_us, median_us, max_us);
+    if (seen)
+        fprintf(r->json,
+                ", \"resident_kib\": %ld, \"first_us\": %.4f, \"planned_bytes\": %zu, "
+                "\"live_bytes\": %zu",
+                seen->resident_kib, seen->first_us, seen->planned_bytes, seen->live_bytes);
+    fprintf(r->json, "}");
     r->separator = ",";
 }
 
@@ -79,13 +93,15 @@ static tc_status run_workload(const workload *w, tc_runtime *runtime, report *r)
     static double samples[MAX_SAMPLES];
     void *state = NULL;
     int count = 0;
-    tc_status status = w->create(w, runtime, &state);
+    const tc_session_options with = {.struct_size = sizeof with, .runtime = runtime};
+    tc_status status = w->create(w, &with, &state);
     if (status == TC_OK)
         status = sample(w, state, samples, &count);
     if (state)
         w->destroy(state);
     if (status == TC_OK)
-        add_row(r, w->section, w->name, samples[0], median_of(samples, count), samples[count - 1]);
+        add_row(r, w->section, w->name, samples[0], median_of(samples, count), samples[count - 1],
+                NULL);
     return status;
 }
 
@@ -109,25 +125,25 @@ static tc_status run_table(const workload_table *table, const options *o, tc_run
     return TC_OK;
 }
 
-#define START_NAME "process start to first MLP 4-8-8-2 inference"
-
-static tc_status run_start(const char *program, const options *o, report *r)
+static tc_status run_processes(const char *program, const options *o, report *r)
 {
-    if (!is_wanted(o, "overhead", START_NAME))
-        return TC_OK;
-    if (o->list) {
-        printf("%-10s %s\n", "overhead", START_NAME);
-        return TC_OK;
+    for (size_t i = 0; i < process_count; i++) {
+        const process *p = &processes[i];
+        if (!is_wanted(o, p->section, p->name))
+            continue;
+        if (o->list) {
+            printf("%-10s %s\n", p->section, p->name);
+            continue;
+        }
+        double min_us, median_us, max_us;
+        process_report seen = {0};
+        TC_TRY(process_measure(program, p, r->threads, &min_us, &median_us, &max_us, &seen));
+        add_row(r, p->section, p->name, min_us, median_us, max_us, &seen);
     }
-    double min_us, median_us, max_us;
-    long resident_kib;
-    TC_TRY(measure_start(program, START_SAMPLES, &min_us, &median_us, &max_us, &resident_kib));
-    add_row(r, "overhead", START_NAME, min_us, median_us, max_us);
-    printf("%-10s %-40s peak resident memory %.1f MB\n", "overhead", START_NAME,
-           (double)resident_kib / 1024);
     return TC_OK;
 }
 
+/* Children are measured before the parent has threads and memory of its own. */
 static tc_status run_all(const char *program, const options *o)
 {
     report r = {.separator = ""};
@@ -135,6 +151,12 @@ static tc_status run_all(const char *program, const options *o)
     tc_runtime_options with = {.struct_size = sizeof with, .threads = o->threads};
     TC_TRY(tc_runtime_create(&with, &runtime));
     r.threads = tc_runtime_threads(runtime);
+    if (o->ablation || o->dump) {
+        tc_status done =
+            o->ablation ? ablation_print(runtime, o->filter) : ablation_dump(runtime, o->dump);
+        tc_runtime_release(runtime);
+        return done;
+    }
     if (o->json) {
         r.json = fopen(o->json, "w");
         if (!r.json) {
@@ -143,8 +165,9 @@ static tc_status run_all(const char *program, const options *o)
         }
         fprintf(r.json, "[");
     }
-    tc_status status = run_start(program, o, &r);
-    const workload_table *tables[] = {&overhead_workloads, &product_workloads, &training_workloads};
+    tc_status status = run_processes(program, o, &r);
+    const workload_table *tables[] = {&overhead_workloads, &plan_workloads, &product_workloads,
+                                      &network_workloads};
     for (size_t i = 0; i < sizeof tables / sizeof tables[0] && status == TC_OK; i++)
         status = run_table(tables[i], o, runtime, &r);
     tc_runtime_release(runtime);
@@ -161,6 +184,10 @@ static int parse(int argc, char **argv, options *o)
         bool more = i + 1 < argc;
         if (strcmp(argv[i], "--list") == 0)
             o->list = true;
+        else if (strcmp(argv[i], "--ablation") == 0)
+            o->ablation = true;
+        else if (strcmp(argv[i], "--plans") == 0 && more)
+            o->dump = argv[++i];
         else if (strcmp(argv[i], "--filter") == 0 && more)
             o->filter = argv[++i];
         else if (strcmp(argv[i], "--json") == 0 && more)
@@ -168,8 +195,11 @@ static int parse(int argc, char **argv, options *o)
         else if (strcmp(argv[i], "--threads") == 0 && more && atoi(argv[i + 1]) > 0)
             o->threads = (int32_t)atoi(argv[++i]);
         else {
-            fprintf(stderr, "usage: %s [--list] [--filter TEXT] [--threads N] [--json FILE]\n",
-                    argv[0]);
+            fprintf(stderr,
+                    "usage: %s [--list] [--filter TEXT] [--threads N] [--json FILE]\n"
+                    "       %s --ablation [--filter TEXT] [--threads N]\n"
+                    "       %s --plans FOLDER\n",
+                    argv[0], argv[0], argv[0]);
             return strcmp(argv[i], "--help") == 0 ? 0 : 2;
         }
     }
@@ -178,8 +208,8 @@ static int parse(int argc, char **argv, options *o)
 
 int main(int argc, char **argv)
 {
-    if (argc == 2 && strcmp(argv[1], "--first-inference") == 0)
-        return first_inference();
+    if (argc == 5 && strcmp(argv[1], "--process") == 0)
+        return process_child(argv[2], (int32_t)atoi(argv[3]), argv[4]);
     options o = {0};
     int exit_status = parse(argc, argv, &o);
     if (exit_status >= 0)

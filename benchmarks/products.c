@@ -5,7 +5,7 @@ typedef struct product {
     int64_t m, n, k;
 } product;
 
-static tc_status create(const workload *w, tc_runtime *runtime, void **state)
+static tc_status create(const workload *w, const tc_session_options *options, void **state)
 {
     const product *p = w->detail;
     bound *b = bound_create();
@@ -16,7 +16,7 @@ static tc_status create(const workload *w, tc_runtime *runtime, void **state)
     tc_value y = tc_placeholder(b->graph, "y", TC_F32, TC_SHAPE(p->k, p->n));
     TC_TRY(random_floats(TC_SHAPE(p->m, p->k), &b->inputs[0]));
     TC_TRY(random_floats(TC_SHAPE(p->k, p->n), &b->inputs[1]));
-    return bound_compile(b, runtime, TC_FETCHES(x, y), tc_matmul(x, y), TC_NO_VALUE);
+    return bound_compile(b, options, TC_FETCHES(x, y), tc_matmul(x, y), TC_NO_VALUE);
 }
 
 static const product sizes[] = {{1024, 1024, 1024}, {2048, 2048, 2048}, {64, 10, 784},

@@ -7,8 +7,9 @@
 typedef struct workload {
     const char *section;
     const char *name;
-    /** Readies a state on `runtime`; freed by `destroy`, also after a failure. */
-    tc_status (*create)(const struct workload *workload, tc_runtime *runtime, void **state);
+    /** Readies a state with a session of `options`; freed by `destroy`, also after a failure. */
+    tc_status (*create)(const struct workload *workload, const tc_session_options *options,
+                        void **state);
     tc_status (*run)(void *state);
     void (*destroy)(void *state);
     int32_t
@@ -23,19 +24,13 @@ typedef struct workload_table {
     size_t count;
 } workload_table;
 
-extern const workload_table training_workloads;
 extern const workload_table overhead_workloads;
+extern const workload_table plan_workloads;
 extern const workload_table product_workloads;
+extern const workload_table network_workloads;
 
 /** Wall time in microseconds since any fixed moment. */
 double now_us(void);
-
-/** Process start to first inference, measured from outside: median wall µs and peak resident KiB.
- */
-tc_status measure_start(const char *program, int samples, double *min_us, double *median_us,
-                        double *max_us, long *resident_kib);
-/** What that process does. */
-int first_inference(void);
 
 /** Middle of `count` sorted numbers. */
 double median_of(const double *sorted, int count);
