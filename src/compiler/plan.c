@@ -48,6 +48,9 @@ static tc_status allocate(tc_planner *p)
     for (size_t i = 0; i < sizeof per_value / sizeof per_value[0]; i++)
         if (!(*per_value[i] = indexes(p, p->n_values)))
             return tc_compiler_exhausted();
+    p->shift = tc_arena_array(&p->scratch, (size_t)p->n_values, sizeof *p->shift);
+    p->bytes = tc_arena_array(&p->scratch, (size_t)p->n_values, sizeof *p->bytes);
+    p->shown = tc_arena_array(&p->scratch, (size_t)p->n_nodes, sizeof *p->shown);
     p->plan->costs = tc_arena_array(&p->plan->arena, (size_t)p->n_nodes, sizeof *p->plan->costs);
     if (!p->plan->costs)
         return tc_compiler_exhausted();
@@ -56,7 +59,8 @@ static tc_status allocate(tc_planner *p)
     p->fetch_next = indexes(p, p->program->n_fetches);
     p->needed = tc_arena_array(&p->scratch, (size_t)p->n_nodes, sizeof *p->needed);
     p->commits = tc_arena_array(&p->scratch, (size_t)p->n_nodes, sizeof *p->commits);
-    if (!p->feed_of || !p->saved || !p->fetch_next || !p->needed || !p->commits)
+    if (!p->shift || !p->bytes || !p->shown || !p->feed_of || !p->saved || !p->fetch_next ||
+        !p->needed || !p->commits)
         return tc_compiler_exhausted();
     for (int32_t i = 0; i < p->n_nodes; i++)
         for (int32_t value = p->first[i]; value < p->first[i + 1]; value++)
@@ -97,6 +101,7 @@ static void free_planner(tc_planner *p)
     tc_vector_free(&p->buffers);
     tc_vector_free(&p->buffer_storage);
     tc_vector_free(&p->buffer_value);
+    tc_vector_free(&p->buffer_shift);
     tc_vector_free(&p->steps);
     tc_vector_free(&p->step_workspace);
     tc_vector_free(&p->operands);

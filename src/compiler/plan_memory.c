@@ -48,18 +48,28 @@ typedef struct chains {
     int32_t *taken; /* per start: the step that last took it over, -1 */
 } chains;
 
-/* Whether output storage `to` may take the memory of the input operand number `input`, which dies
- * in this step. */
-static bool may_take(const chains *c, const tc_step *step, int32_t index, int32_t input, int32_t to)
+/* Whether operands show all of their storages, which a storage of parts may not. */
+static bool are_whole(const tc_planner *p, int32_t a, int32_t b)
+{
+    return tc_plan_is_whole(p, p->operands.data[a]) && tc_plan_is_whole(p, p->operands.data[b]);
+}
+
+/* Whether output number `output` may take the memory of input number `input`, which dies in this
+ * step. */
+static bool may_take(const chains *c, int32_t index, int32_t input, int32_t output)
 {
     const tc_planner *p = c->p;
+    const tc_step *step = &p->steps.data[index];
     int32_t from = storage_at(p, step->first_input + input);
-    if (from < 0 || p->storages.data[from].place != TC_PLACE_ARENA ||
+    int32_t to = storage_at(p, step->first_output + output);
+    if (from < 0 || from == to || p->storages.data[from].place != TC_PLACE_ARENA ||
         p->storages.data[to].place != TC_PLACE_ARENA || p->storages.data[to].alias >= 0)
         return false;
     int32_t start = c->start[from];
     if (c->last[start] != index || c->taken[start] == index || p->storages.data[to].bytes == 0 ||
-        p->storages.data[from].bytes != p->storages.data[to].bytes)
+        p->storages.data[from].bytes != p->storages.data[to].bytes ||
+        p->storages.data[to].first != index ||
+        !are_whole(p, step->first_input + input, step->first_output + output))
         return false;
     /* Beside other lanes "last" means nothing: the memory must be this lane's alone. */
     if (step->region >= 0 && p->storages.data[from].lane < 0)
@@ -81,9 +91,9 @@ static void pair_step(chains *c, int32_t index)
         int32_t input = op->inplace[i].input, output = op->inplace[i].output;
         if (input >= step->n_inputs || output >= step->n_outputs)
             continue;
-        int32_t to = storage_at(p, step->first_output + output);
-        if (!may_take(c, step, index, input, to))
+        if (!may_take(c, index, input, output))
             continue;
+        int32_t to = storage_at(p, step->first_output + output);
         int32_t start = c->start[storage_at(p, step->first_input + input)];
         p->storages.data[to].alias = start;
         c->start[to] = start;
@@ -205,7 +215,7 @@ tc_status tc_plan_place(tc_planner *p)
         const tc_storage *s = &p->storages.data[p->buffer_storage.data[i]];
         p->buffers.data[i].place = s->place;
         p->buffers.data[i].index = s->index;
-        p->buffers.data[i].offset = s->offset;
+        p->buffers.data[i].offset = s->offset + p->buffer_shift.data[i];
     }
     for (size_t i = 0; i < p->steps.count; i++)
         if (p->step_workspace.data[i] >= 0)

@@ -20,8 +20,7 @@ static bool is_resource(const tc_node *node, int32_t input)
     return node->inputs[input].node >= 0 && tc_input_flags(node, input) & TC_PORT_RESOURCE;
 }
 
-/* Sources are memory that exists; they have no step. */
-static bool is_source(const tc_node *node)
+bool tc_plan_is_source(const tc_node *node)
 {
     return tc_node_is_identity(node) || tc_node_is(node, "constant");
 }
@@ -30,8 +29,8 @@ static tc_status measure_values(const tc_planner *p)
 {
     for (int32_t i = 0; i < p->n_values; i++) {
         int64_t size;
-        size_t bytes;
-        tc_status status = tc_tensor_measure(p->infos[i].dtype, &p->infos[i].shape, &size, &bytes);
+        tc_status status =
+            tc_tensor_measure(p->infos[i].dtype, &p->infos[i].shape, &size, &p->bytes[i]);
         if (status != TC_OK) {
             char where[512];
             const tc_node *node = tc_graph_node_at(p->graph, p->producer[i]);
@@ -63,20 +62,13 @@ static void mark_needed(tc_planner *p)
     }
 }
 
-static void find_roots(tc_planner *p)
+static void find_variables(tc_planner *p)
 {
     for (int32_t i = 0; i < p->n_nodes; i++) {
         const tc_node *node = tc_graph_node_at(p->graph, i);
         bool variable = tc_node_is(node, "variable");
-        for (int32_t k = 0; k < node->n_outputs; k++) {
-            int32_t value = p->first[i] + k;
-            p->root[value] = value;
-            p->variable_of[value] = variable ? i : -1;
-        }
-        if (tc_plan_is_view(node)) {
-            p->root[p->first[i]] = p->root[tc_plan_value(p, node->inputs[0])];
-            continue;
-        }
+        for (int32_t k = 0; k < node->n_outputs; k++)
+            p->variable_of[p->first[i] + k] = variable ? i : -1;
         for (int32_t k = 0; is_write(node) && k < node->n_inputs; k++) {
             if (!is_resource(node, k))
                 continue;
@@ -113,7 +105,8 @@ static void assign_outputs(tc_planner *p)
         p->fetch_next[i] = p->fetch_list[value];
         p->fetch_list[value] = i;
         int32_t root = p->root[value], producer = p->producer[root];
-        if (!is_source(tc_graph_node_at(p->graph, producer)) && !p->commits[producer])
+        if (p->bytes[value] == p->bytes[root] &&
+            !tc_plan_is_source(tc_graph_node_at(p->graph, producer)) && !p->commits[producer])
             p->output_of[root] = i;
     }
 }
@@ -132,7 +125,7 @@ static tc_status compute_node(tc_planner *p, const tc_node *node)
         node->n_outputs == 0 && !(node->attrs.op->effects & (TC_EFFECT_IO | TC_EFFECT_COLLECTIVE));
     if (!p->needed[node->index] || p->commits[node->index])
         return TC_OK;
-    if (!is_source(node) && !tc_plan_is_view(node) && !idle)
+    if (!tc_plan_is_source(node) && !p->shown[node->index] && !idle)
         TC_TRY(tc_plan_add_kernel(p, node));
     for (int32_t k = 0; k < node->n_outputs; k++)
         TC_TRY(copy_fetches(p, p->first[node->index] + k));
@@ -238,7 +231,8 @@ tc_status tc_plan_schedule(tc_planner *p)
         return tc_compiler_exhausted();
     TC_TRY(measure_values(p));
     mark_needed(p);
-    find_roots(p);
+    find_variables(p);
+    TC_TRY(tc_plan_alias(p));
     choose_commits(p);
     assign_outputs(p);
     int32_t n_writes = order_writes(p, order);

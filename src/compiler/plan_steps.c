@@ -29,23 +29,13 @@ static int32_t add_storage(tc_planner *p, tc_place place, int32_t index, size_t 
     return (int32_t)p->storages.count - 1;
 }
 
-static size_t bytes_of(const tc_planner *p, int32_t value)
+static int32_t add_buffer(tc_planner *p, int32_t value, int32_t storage, size_t shift)
 {
-    int64_t size;
-    size_t bytes = 0;
-    /* tc_plan_schedule has measured every value before. */
-    if (tc_tensor_measure(p->infos[value].dtype, &p->infos[value].shape, &size, &bytes) != TC_OK)
-        return 0;
-    return bytes;
-}
-
-static int32_t add_buffer(tc_planner *p, int32_t value, int32_t storage)
-{
-    tc_buffer buffer = {.bytes = bytes_of(p, value), .info = p->infos[value]};
+    tc_buffer buffer = {.bytes = p->bytes[value], .info = p->infos[value]};
     buffer.info.known = NULL; /* its elements lie in scratch memory */
     buffer.info.known_count = 0;
     if (storage < 0 || !tc_vector_push(&p->buffer_storage, storage) ||
-        !tc_vector_push(&p->buffer_value, value))
+        !tc_vector_push(&p->buffer_value, value) || !tc_vector_push(&p->buffer_shift, shift))
         return -1;
     return tc_vector_push(&p->buffers, buffer) ? (int32_t)p->buffers.count - 1 : -1;
 }
@@ -84,26 +74,26 @@ static int32_t storage_of(tc_planner *p, int32_t value)
         index = p->output_of[value];
     }
     if (index >= 0)
-        p->storage_of[value] = add_storage(p, place, index, bytes_of(p, value));
+        p->storage_of[value] = add_storage(p, place, index, p->bytes[value]);
     return p->storage_of[value];
 }
 
 int32_t tc_plan_buffer(tc_planner *p, int32_t value)
 {
     if (p->buffer_of[value] < 0)
-        p->buffer_of[value] = add_buffer(p, value, storage_of(p, p->root[value]));
+        p->buffer_of[value] = add_buffer(p, value, storage_of(p, p->root[value]), p->shift[value]);
     return p->buffer_of[value];
 }
 
 int32_t tc_plan_output_buffer(tc_planner *p, int32_t fetch)
 {
     int32_t value = tc_plan_value(p, p->program->fetches[fetch]);
-    return add_buffer(p, value, add_storage(p, TC_PLACE_OUTPUT, fetch, bytes_of(p, value)));
+    return add_buffer(p, value, add_storage(p, TC_PLACE_OUTPUT, fetch, p->bytes[value]), 0);
 }
 
 int32_t tc_plan_copy_buffer(tc_planner *p, int32_t value)
 {
-    return add_buffer(p, value, add_storage(p, TC_PLACE_ARENA, 0, bytes_of(p, value)));
+    return add_buffer(p, value, add_storage(p, TC_PLACE_ARENA, 0, p->bytes[value]), 0);
 }
 
 /*
@@ -172,7 +162,7 @@ static int32_t input_buffer(tc_planner *p, const tc_node *node, int32_t k)
      * its copy. */
     bool is_old = variable >= 0 && variable == p->producer[p->root[value]];
     if (is_old && p->saved[variable] >= 0)
-        return add_buffer(p, value, p->buffer_storage.data[p->saved[variable]]);
+        return add_buffer(p, value, p->buffer_storage.data[p->saved[variable]], p->shift[value]);
     return tc_plan_buffer(p, value);
 }
 
@@ -206,7 +196,7 @@ static tc_status add_pack(tc_planner *p, const tc_prepared *prepared, tc_step *s
     if (prepared->pack_input < 0)
         return TC_OK;
     int32_t buffer = p->operands.data[step->first_input + prepared->pack_input];
-    if (buffer < 0)
+    if (buffer < 0 || !tc_plan_is_whole(p, buffer))
         return TC_OK;
     if (!tc_plan_is_fixed(p, buffer))
         return TC_OK;

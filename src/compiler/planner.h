@@ -41,7 +41,10 @@ typedef struct tc_planner {
     bool *needed;  /* per node: it runs, or its content is read */
     bool *commits; /* per node: a write that updates its variables in place, in the commit part */
     int32_t *feed_of; /* per node: the feed of a placeholder, -1 */
-    int32_t *root;    /* per value: the value whose memory it shows, itself unless it is a view */
+    bool *shown;      /* per node: it has no step, as its outputs show the memory of others */
+    int32_t *root;    /* per value: the value in whose memory it lies, itself unless it is a view */
+    size_t *shift;    /* per value: its first byte there */
+    size_t *bytes;    /* per value */
     int32_t
         *variable_of; /* per value: node of the variable that it is or is the new content of, -1 */
     int32_t *next_write; /* per value: the write that continues from it, -1 */
@@ -57,6 +60,7 @@ typedef struct tc_planner {
     TC_VECTOR(tc_buffer) buffers;
     TC_VECTOR(int32_t) buffer_storage; /* storage of each buffer */
     TC_VECTOR(int32_t) buffer_value;   /* value of each buffer */
+    TC_VECTOR(size_t) buffer_shift;    /* first byte of each buffer in its storage */
     TC_VECTOR(tc_step) steps;
     TC_VECTOR(int32_t) step_workspace; /* storage of each step's workspace, -1 */
     TC_VECTOR(int32_t) operands;
@@ -98,6 +102,11 @@ tc_status tc_plan_needs(tc_planner *planner, tc_needs *needs);
 /** Puts compute step order[i] at place i, for every compute step. */
 tc_status tc_plan_reorder(tc_planner *planner, const int32_t *order);
 
+/* plan_alias.c */
+
+/** Fills root, shift and shown, from needed and bytes. */
+tc_status tc_plan_alias(tc_planner *planner);
+
 /* plan_low_peak.c */
 
 /** Puts compute steps into the order that keeps the least memory alive, when that is better. */
@@ -127,8 +136,17 @@ int32_t tc_plan_copy_buffer(tc_planner *planner, int32_t value);
 
 /** True for an input whose elements a run reads. */
 bool tc_plan_reads(const tc_node *node, int32_t input);
+/** True for memory that exists: such nodes have no step. */
+bool tc_plan_is_source(const tc_node *node);
 /** True for an operator whose output shows the memory of its input. */
 bool tc_plan_is_view(const tc_node *node);
+
+/** True for a buffer that shows all of its storage. */
+static inline bool tc_plan_is_whole(const tc_planner *planner, int32_t buffer)
+{
+    return planner->buffers.data[buffer].bytes ==
+           planner->storages.data[planner->buffer_storage.data[buffer]].bytes;
+}
 
 /** True when plans do `pass`. */
 static inline bool tc_plan_does(const tc_planner *planner, tc_plan_pass pass)

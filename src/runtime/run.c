@@ -282,13 +282,14 @@ static tc_status patch_operands(run *r)
         TC_TRY(tc_frame_pack(r->session, r->bound, frame));
     for (int32_t i = 0; i < r->bound->n_patches; i++) {
         const tc_patch *patch = &r->bound->patches[i];
-        void **operand = &frame->operands[patch->operand];
+        void *base;
         if (patch->place == TC_PLACE_FEED)
-            *operand = frame->feeds[patch->index];
+            base = frame->feeds[patch->index];
         else if (patch->place == TC_PLACE_OUTPUT)
-            *operand = frame->outputs[patch->index];
+            base = frame->outputs[patch->index];
         else
-            *operand = tc_tensor_data(r->bound->variables[patch->index]->tensor);
+            base = tc_tensor_data(r->bound->variables[patch->index]->tensor);
+        frame->operands[patch->operand] = (void *)((uintptr_t)base + patch->offset);
     }
     return TC_OK;
 }

@@ -64,10 +64,28 @@ static tc_value write(generator *g)
     }
 }
 
+/* 8 elements of two values, cut apart and joined again, often without copies. */
+static tc_value mixed(generator *g)
+{
+    const int64_t middle = 4, none = 0, end = 8;
+    tc_value a = flat(any_value(g)), b = flat(any_value(g));
+    tc_value halves = tc_split(b, 0, 2);
+    tc_value low = tc_slice_at(TC_HERE, a, (tc_ints){&none, 1}, (tc_ints){&middle, 1}, NULL);
+    tc_value high = tc_slice_at(TC_HERE, a, (tc_ints){&middle, 1}, (tc_ints){&end, 1}, NULL);
+    tc_value parts[] = {pick(g, 2) ? high : tc_neg(high), pick(g, 2) ? low : tc_exp(low)};
+    tc_value others[] = {tc_tanh(halves), pick(g, 2) ? tc_output(halves, 1) : parts[0]};
+    switch (pick(g, 4)) {
+    case 0: return tc_concat(parts, 2, 0);
+    case 1: return tc_concat(others, 2, 0);
+    case 2: return tc_reshape(tc_stack(others, 2, 0), TC_SHAPE(8));
+    default: return tc_reshape(tc_stack(parts, 2, pick(g, 2)), TC_SHAPE(8));
+    }
+}
+
 static void add_node(generator *g)
 {
     tc_value value;
-    switch (pick(g, 9)) {
+    switch (pick(g, 10)) {
     case 0: value = tc_neg(shaped(g, any_value(g))); break;
     case 1: value = tc_exp(shaped(g, any_value(g))); break;
     case 2:
@@ -75,6 +93,7 @@ static void add_node(generator *g)
     case 4: value = tc_mul(flat(any_value(g)), flat(any_value(g))); break;
     case 5: value = shaped(g, any_value(g)); break;
     case 6: value = tc_expand_like(flat(any_value(g)), flat(any_value(g))); break;
+    case 7: value = mixed(g); break;
     default:
         value = write(g);
         g->updates[g->n_updates++] = value;
@@ -135,6 +154,86 @@ static void check_seed(uint64_t seed)
     tc_graph_release(g.graph);
 }
 
+/*
+ * Running: what plans do must not change a bit of fetches and variables.
+ */
+typedef struct results {
+    tc_tensor *outputs[TEST_EDGES];
+    tc_tensor *variables[5];
+} results;
+
+static void release_results(results *r)
+{
+    for (int i = 0; i < TEST_EDGES; i++)
+        tc_tensor_release(r->outputs[i]);
+    for (int i = 0; i < 5; i++)
+        tc_tensor_release(r->variables[i]);
+}
+
+static tc_value value_of(generator *g, tc_edge edge)
+{
+    return (tc_value){g->graph, edge.node, edge.output};
+}
+
+static results run(generator *g, const test_request *r, const char *disable_passes, size_t budget)
+{
+    results out = {0};
+    tc_session *session;
+    float data[2][8];
+    tc_feed feeds[2];
+    tc_value fetches[TEST_EDGES], targets[TEST_EDGES];
+    for (int i = 0; i < 2; i++) {
+        for (int k = 0; k < 8; k++)
+            data[i][k] = (float)(k - 4 * i) * 0.25f;
+        feeds[i].value = value_of(g, r->feeds[i]);
+        assert_ok(tc_tensor_create_copy(TC_F32, TC_SHAPE(8), data[i], &feeds[i].tensor));
+    }
+    for (int32_t i = 0; i < r->request.n_fetches; i++)
+        fetches[i] = value_of(g, r->fetches[i]);
+    for (int32_t i = 0; i < r->request.n_targets; i++)
+        targets[i] = (tc_value){g->graph, r->targets[i], 0};
+    const tc_session_options options = {
+        .struct_size = sizeof options, .disable_passes = disable_passes, .memory_budget = budget};
+    assert_ok(tc_session_create(g->graph, &options, &session));
+    for (int i = 0; i < 2; i++) /* the second run sees what the first one wrote */
+        assert_ok(tc_session_run(session, feeds, 2, fetches, (size_t)r->request.n_fetches, targets,
+                                 (size_t)r->request.n_targets, out.outputs, NULL));
+    for (int i = 0; i < g->n_variables; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "v%d", i);
+        assert_ok(tc_session_initialize(session));
+        assert_ok(tc_store_read(tc_session_store(session), name, &out.variables[i]));
+    }
+    tc_session_release(session);
+    tc_tensor_release(feeds[0].tensor);
+    tc_tensor_release(feeds[1].tensor);
+    return out;
+}
+
+static void expect_same(tc_tensor *const *a, tc_tensor *const *b, int count)
+{
+    for (int i = 0; i < count; i++)
+        assert_memory_equal(tc_tensor_data(a[i]), tc_tensor_data(b[i]), tc_tensor_bytes(a[i]));
+}
+
+static void compare_seed(uint64_t seed)
+{
+    static const char *const none = "low_peak,alias,branches";
+    static const char *const without[] = {"low_peak", "alias", "branches", NULL};
+    generator g = {.state = seed * 0x9E3779B97F4A7C15u + 1};
+    test_request r;
+    generate(&g, &r);
+    results expected = run(&g, &r, none, 0);
+    for (size_t i = 0; i < sizeof without / sizeof without[0]; i++) {
+        results got = run(&g, &r, without[i], 0);
+        expect_same(expected.outputs, got.outputs, r.request.n_fetches);
+        expect_same(expected.variables, got.variables, g.n_variables);
+        release_results(&got);
+    }
+    release_results(&expected);
+    tc_graph_release(g.graph);
+}
+
 static uint64_t first_seed = 1, last_seed = TEST_SANITIZED ? 300 : 3000;
 
 static void test_random_programs(void **state)
@@ -143,9 +242,16 @@ static void test_random_programs(void **state)
         check_seed(seed);
 }
 
+static void test_same_bits(void **state)
+{
+    for (uint64_t seed = first_seed; seed <= last_seed && seed <= first_seed + 200; seed++)
+        compare_seed(seed);
+}
+
 int main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_random_programs)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_random_programs),
+                                       cmocka_unit_test(test_same_bits)};
     if (argc > 1)
         first_seed = last_seed = strtoull(argv[1], NULL, 10);
     return cmocka_run_group_tests(tests, NULL, NULL);
