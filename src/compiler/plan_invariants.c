@@ -40,7 +40,8 @@ static bool is_invariant(const tc_planner *p, const tc_node *node, const tc_step
         reads = true;
     }
     int32_t output = p->operands.data[step->first_output];
-    return reads && p->storages.data[p->buffer_storage.data[output]].place == TC_PLACE_ARENA &&
+    return reads && tc_plan_is_whole(p, output) &&
+           p->storages.data[p->buffer_storage.data[output]].place == TC_PLACE_ARENA &&
            p->buffers.data[output].bytes <= bytes;
 }
 
