@@ -95,6 +95,8 @@ uint32_t tc_input_flags(const tc_node *node, int32_t index);
 bool tc_node_is_identity(const tc_node *node);
 /** The same dtype, and the same shape in every run. */
 bool tc_info_same(const tc_value_info *a, const tc_value_info *b);
+/** Adds the names of the variables that `graph` or its functions write to the keys of `updated`. */
+tc_status tc_program_updated(const tc_graph *graph, tc_map *updated);
 /** Error of what memory the compiler could not have. */
 tc_status tc_compiler_exhausted(void);
 

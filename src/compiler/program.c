@@ -185,7 +185,7 @@ static tc_status run_pass(tc_pass_context *pass, const pass_entry *entry)
 /*
  * Which variables change after they are initialized
  */
-static tc_status collect_updated(const tc_graph *graph, tc_map *updated)
+tc_status tc_program_updated(const tc_graph *graph, tc_map *updated)
 {
     for (size_t i = 0; i < graph->nodes.count; i++) {
         const tc_node *node = graph->nodes.data[i];
@@ -197,7 +197,7 @@ static tc_status collect_updated(const tc_graph *graph, tc_map *updated)
                 return tc_compiler_exhausted();
     }
     for (size_t i = 0; i < graph->functions.count; i++)
-        TC_TRY(collect_updated(graph->functions.data[i], updated));
+        TC_TRY(tc_program_updated(graph->functions.data[i], updated));
     return TC_OK;
 }
 
@@ -205,7 +205,7 @@ static tc_status find_updated(tc_program *program)
 {
     tc_map updated = {0};
     size_t count = program->graph->nodes.count;
-    tc_status status = collect_updated(program->source, &updated);
+    tc_status status = tc_program_updated(program->source, &updated);
     program->updated = tc_arena_array(&program->arena, count, sizeof *program->updated);
     if (!program->updated && status == TC_OK)
         status = tc_compiler_exhausted();
