@@ -167,7 +167,7 @@ static tc_status run_all(const char *program, const options *o)
     }
     tc_status status = run_processes(program, o, &r);
     const workload_table *tables[] = {&overhead_workloads, &plan_workloads, &product_workloads,
-                                      &network_workloads};
+                                      &branch_workloads, &network_workloads};
     for (size_t i = 0; i < sizeof tables / sizeof tables[0] && status == TC_OK; i++)
         status = run_table(tables[i], o, runtime, &r);
     tc_runtime_release(runtime);

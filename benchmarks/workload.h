@@ -27,6 +27,7 @@ typedef struct workload_table {
 extern const workload_table overhead_workloads;
 extern const workload_table plan_workloads;
 extern const workload_table product_workloads;
+extern const workload_table branch_workloads;
 extern const workload_table network_workloads;
 
 /** Wall time in microseconds since any fixed moment. */
