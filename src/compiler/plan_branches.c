@@ -1,8 +1,8 @@
 /*
  * Branches: steps that need nothing of each other run at the same time.
  *
- * Steps are joined into chains, which follow each other in the order of their first steps. A region
- * is a stretch of that order in which the chains fall into several parts that need nothing of each
+ * Steps are joined into chains, which follow each other by when they could begin. A region is a
+ * stretch of that order in which the chains fall into several parts that need nothing of each
  * other; the parts are dealt out to lanes, and the lanes begin and end together. Whether that pays
  * is estimated from what the steps cost (tc_op.cost): a large step already spreads over all threads
  * by itself and gains nothing, a tiny one is over before another thread has heard of it.
@@ -20,10 +20,14 @@
 #define STEP_US       0.05
 #define FLOPS_PER_US  40e3
 #define BYTES_PER_US  25e3
-#define FORK_JOIN_US  2.0
+#define FORK_JOIN_US  3.0
 #define LEAST_GAIN_US 1.0
 /* Kernels hand blocks of about this much to threads. */
 #define BLOCK_US 8.0
+
+/* What goes on at the same time lives at the same time. Beyond this, no more than twice the memory
+ * is taken to save time. */
+#define FREE_BYTES ((size_t)16 << 20)
 
 /* Chains that a region may reach over: what bounds the time of the search. */
 #define WINDOW 64
@@ -32,6 +36,7 @@ typedef struct chain {
     int32_t first, last; /* steps; in between by `next` */
     double time;         /* of its steps on one thread */
     double alone;        /* with all threads for each step */
+    double start;        /* when it could begin if nothing but its needs held it up */
     int32_t needs;       /* its first in branches.chain_needs; those of the next chain follow */
     int32_t segment;     /* regions and what lies between them, in order */
     int32_t lane;
@@ -97,10 +102,23 @@ static void find_users(const branches *b, int32_t *users)
         }
 }
 
+/* Whether the first step of a chain needs a step of chain `other`. */
+static bool begins_after(const branches *b, const chain *c, int32_t other)
+{
+    int32_t begin = b->needs.begin[c->first], end = b->needs.begin[c->first + 1];
+    if (end - begin > 8)
+        return false; /* does not matter: this only makes chains longer */
+    for (int32_t k = begin; k < end; k++)
+        if (b->chain_of[b->needs.steps[k]] == other)
+            return true;
+    return false;
+}
+
 /*
  * The chain that step `index` continues: that of the latest step it needs, if that has no other
- * user and whatever else the step needs lies before the whole chain. Chains in the order of their
- * first steps are then in an order that can be run. -1: it begins one.
+ * user and the chain waits for whatever else the step needs anyway. Chains in the order of their
+ * first steps are then in an order that can be run, and no chain waits for what it could begin
+ * without. -1: it begins one.
  */
 static int32_t continued(const branches *b, const int32_t *users, int32_t index)
 {
@@ -114,7 +132,7 @@ static int32_t continued(const branches *b, const int32_t *users, int32_t index)
     if (c->last != latest || c->fixed)
         return -1;
     for (int32_t k = b->needs.begin[index]; k < b->needs.begin[index + 1]; k++)
-        if (b->needs.steps[k] != latest && b->needs.steps[k] >= c->first)
+        if (b->needs.steps[k] != latest && !begins_after(b, c, b->chain_of[b->needs.steps[k]]))
             return -1;
     return b->chain_of[latest];
 }
@@ -138,6 +156,33 @@ static void make_chains(branches *b, const int32_t *users)
         b->chains[at].time += time;
         b->chains[at].alone += time_alone(step, time, b->threads);
     }
+}
+
+static int by_start(const void *left, const void *right)
+{
+    const chain *a = left, *b = right;
+    if (a->start != b->start)
+        return a->start < b->start ? -1 : 1;
+    return a->first < b->first ? -1 : 1;
+}
+
+/* What a chain needs ends before it could begin, so this is an order that can be run, too. */
+static void sort_chains(branches *b)
+{
+    for (int32_t c = 0; c < b->n_chains; c++) {
+        chain *this = &b->chains[c];
+        for (int32_t i = this->first; i >= 0; i = b->next[i])
+            for (int32_t k = b->needs.begin[i]; k < b->needs.begin[i + 1]; k++) {
+                int32_t need = b->chain_of[b->needs.steps[k]];
+                double end = b->chains[need].start + b->chains[need].alone;
+                if (need != c && end > this->start)
+                    this->start = end;
+            }
+    }
+    qsort(b->chains, (size_t)b->n_chains, sizeof *b->chains, by_start);
+    for (int32_t c = 0; c < b->n_chains; c++)
+        for (int32_t i = b->chains[c].first; i >= 0; i = b->next[i])
+            b->chain_of[i] = c;
 }
 
 static void list_chain_needs(branches *b)
@@ -383,6 +428,13 @@ tc_status tc_plan_branches(tc_planner *p)
         return tc_compiler_exhausted();
     find_users(&b, users);
     make_chains(&b, users);
+    sort_chains(&b);
     list_chain_needs(&b);
-    return find_regions(&b, lanes) > 0 ? reorder(&b) : TC_OK;
+    if (find_regions(&b, lanes) == 0)
+        return TC_OK;
+    TC_TRY(tc_plan_measure(p));
+    size_t before = p->plan->live_bytes;
+    TC_TRY(reorder(&b));
+    TC_TRY(tc_plan_measure(p));
+    return p->plan->live_bytes > 2 * before + FREE_BYTES ? tc_plan_drop_branches(p) : TC_OK;
 }

@@ -201,6 +201,7 @@ tc_status tc_plan_measure(tc_planner *p)
     find_lifetimes(p);
     TC_TRY(find_pairs(p));
     TC_TRY(make_blocks(p));
+    TC_TRY(tc_plan_gather_lanes(p));
     return find_peak(p);
 }
 
@@ -210,7 +211,7 @@ tc_status tc_plan_place(tc_planner *p)
     TC_TRY(tc_memory_plan(p->blocks, p->n_blocks, &p->plan->arena_bytes));
     for (size_t i = 0; i < p->storages.count; i++)
         if (p->block_of[i] >= 0)
-            p->storages.data[i].offset = p->blocks[p->block_of[i]].offset;
+            p->storages.data[i].offset += p->blocks[p->block_of[i]].offset;
     for (size_t i = 0; i < p->buffers.count; i++) {
         const tc_storage *s = &p->storages.data[p->buffer_storage.data[i]];
         p->buffers.data[i].place = s->place;

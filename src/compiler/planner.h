@@ -120,6 +120,12 @@ tc_status tc_plan_branches(tc_planner *planner);
 /** Takes the regions back: the steps are in the order they had before. */
 tc_status tc_plan_drop_branches(tc_planner *planner);
 
+/* plan_lanes.c */
+
+/** Puts the blocks of what one lane alone uses into one block per lane; `offset` of each storage is
+ * then its place in its block. */
+tc_status tc_plan_gather_lanes(tc_planner *planner);
+
 /* plan_steps.c: adding steps. */
 
 /** Buffer of a value, made when first asked for; -1 when memory is exhausted. */
