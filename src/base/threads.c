@@ -36,8 +36,9 @@
 #define TC_LOOP_UNIT   ((uint64_t)0x10000)
 #define TC_CACHE_LINE  64
 
-/* Longer than the gap between two kernels of a run, shorter than anyone would notice as load. */
-#define TC_SPIN_NANOSECONDS 40000
+/* Longer than what goes on between two loops of a run, and than a thread takes to wake up; shorter
+ * than anyone would notice as load. */
+#define TC_SPIN_NANOSECONDS 200000
 
 typedef struct tc_worker {
     tc_pool *pool;
