@@ -21,13 +21,13 @@ static tc_value build_branch(const branch *b, tc_value x, int index)
             x = tc_matmul(x,
                           tc_variable(x.graph, name,
                                       tc_random_uniform(x.graph, TC_F32, TC_SHAPE(b->size, b->size),
-                                                        .low = -0.1, .high = 0.1)));
+                                                        .low = -0.1, .high = TC_SOME(0.1))));
         x = tc_tanh(x);
     }
     return x;
 }
 
-static tc_status create_branches(const workload *w, tc_runtime *runtime, void **state)
+static tc_status create_branches(const workload *w, const tc_session_options *options, void **state)
 {
     const branch *what = w->detail;
     bound *b = bound_create();
@@ -40,7 +40,7 @@ static tc_status create_branches(const workload *w, tc_runtime *runtime, void **
     for (int i = 1; i < what->count; i++)
         sum = tc_add(sum, build_branch(what, x, i));
     TC_TRY(random_floats(shape, &b->inputs[0]));
-    return bound_compile(b, runtime, TC_FETCHES(x), sum, TC_NO_VALUE);
+    return bound_compile(b, options, TC_FETCHES(x), sum, TC_NO_VALUE);
 }
 
 static const branch products_2 = {80, 8, 2, true};
