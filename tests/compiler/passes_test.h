@@ -11,7 +11,37 @@ typedef struct fixture {
     test_request r;
     fake_target target;
     tc_program *program;
+    char disabled[1024];
 } fixture;
+
+/** Switches off all passes but those whose names `tested` lists and the mandatory ones, so that
+ * nothing else changes what is looked at. */
+static inline void only_passes(fixture *f, const char *tested)
+{
+    static const struct {
+        const char *name;
+        bool optional;
+    } passes[] = {
+#define ALWAYS                    false
+#define BASIC                     true
+#define FULL                      true
+#define TC_PASS(name, level, doc) {#name, level},
+#define TC_PLAN_PASS(name, doc)   {#name, true},
+#include "compiler/passes.def"
+#undef TC_PASS
+#undef ALWAYS
+#undef BASIC
+#undef FULL
+    };
+    f->disabled[0] = 0;
+    for (size_t i = 0; i < sizeof passes / sizeof passes[0]; i++)
+        if (passes[i].optional && !strstr(tested, passes[i].name)) {
+            assert_true(strlen(f->disabled) + strlen(passes[i].name) + 2 < sizeof f->disabled);
+            strcat(f->disabled, passes[i].name);
+            strcat(f->disabled, ",");
+        }
+    f->r.request.disable_passes = f->disabled;
+}
 
 static inline int setup(void **state)
 {

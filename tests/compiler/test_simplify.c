@@ -35,35 +35,10 @@ static int basic(void **state)
     return 0;
 }
 
-/* All passes but those that are tested here, so that nothing is fused before it is looked at. */
-static char other_passes[1024];
-
 static int full(void **state)
 {
-    static const struct {
-        const char *name;
-        bool optional;
-    } passes[] = {
-#define ALWAYS                    false
-#define BASIC                     true
-#define FULL                      true
-#define TC_PASS(name, level, doc) {#name, level},
-#define TC_PLAN_PASS(name, doc)
-#include "compiler/passes.def"
-#undef TC_PASS
-#undef ALWAYS
-#undef BASIC
-#undef FULL
-    };
-    static const char *const tested = "simplify fold cse strength";
-    other_passes[0] = 0;
-    for (size_t i = 0; i < sizeof passes / sizeof passes[0]; i++)
-        if (passes[i].optional && !strstr(tested, passes[i].name)) {
-            strcat(other_passes, passes[i].name);
-            strcat(other_passes, ",");
-        }
     assert_int_equal(setup(state), 0);
-    ((fixture *)*state)->r.request.disable_passes = other_passes;
+    only_passes(*state, "simplify fold cse strength");
     return 0;
 }
 
