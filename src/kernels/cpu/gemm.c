@@ -180,6 +180,9 @@ bool tc_gemm_plan(tc_gemm *g, int threads)
     size_t size = compute_size(g), parts[3];
     scratch_sizes(g, parts);
     g->worker_bytes = parts[0] + parts[1] + parts[2];
+    g->single = g->items == 1 && g->mode == MODE_DIRECT && g->worker_bytes == 0 &&
+                g->m <= g->row_tile && g->n <= g->column_tile && g->k <= g->depth &&
+                g->m <= tc_epilogue_rows(g->n, size, tc_gemm_micro_of(g->isa)->strip);
     g->packed_bytes = g->shared_bytes = 0;
     if (g->mode == MODE_SHARED || g->mode == MODE_LOCAL) {
         size_t all;
@@ -468,6 +471,15 @@ void tc_gemm_run(const tc_gemm *g, const void *a, const void *b, const void *pac
              .c = c,
              .scratch = workspace};
     w.residual = w.after ? after->residual : NULL;
+    if (g->single) {
+        const tile t = {
+            .g = g, .after = w.after, .m = g->m, .n = g->n, .out = c, .ld = g->ldc, .c = c};
+        multiply(g, g->m, g->n, g->k, a, g->transpose_a ? 1 : g->lda, g->transpose_a ? g->lda : 1,
+                 b, g->ldb, panel_width(g), c, g->ldc, g->accumulate);
+        if (t.after)
+            finish(&t, 0, g->m, 0, g->n);
+        return;
+    }
     if (g->whole_items) {
         tc_parallel_for(pool, g->items, g->items_per_job, item_block, &w);
         return;

@@ -47,6 +47,7 @@ typedef struct tc_gemm {
     bool whole_items;              /* one job does whole items: small products in a batch */
     int64_t items_per_job;
     bool copy_a;
+    bool single;         /* one run of the register tiles computes all of C */
     size_t worker_bytes; /* scratch of one worker */
     size_t packed_bytes; /* of B in panels, when it can be packed ahead (all items share one B); 0:
                             it cannot or need not */

@@ -119,11 +119,12 @@ STRIPS(STRIP)
 #undef STRIP
 
 /* Strips of equal height: 16 rows are 8 + 8 rather than 14 + 2. */
-#define EACH_STRIP(m, call)                                               \
-    for (int64_t s = 0, row = 0, n_ = ((m) + MR - 1) / MR; s < n_; s++) { \
-        int64_t rows = ((m)-row + (n_ - s) - 1) / (n_ - s);               \
-        call;                                                             \
-        row += rows;                                                      \
+#define EACH_STRIP(m, call)                                                 \
+    for (int64_t s = 0, row = 0, n_ = ((m) + MR - 1) / MR; s < n_; s++) {   \
+        int64_t left_ = (m)-row, parts_ = n_ - s;                           \
+        int64_t rows = parts_ == 1 ? left_ : (left_ + parts_ - 1) / parts_; \
+        call;                                                               \
+        row += rows;                                                        \
     }
 
 static void NAME(run)(int64_t m, int64_t n, int64_t k, const T *a, int64_t a_row, int64_t a_column,
