@@ -169,6 +169,9 @@ static tc_status bind_plan(tc_session *session, const tc_entry *entry, const tc_
         return status;
     }
     atomic_fetch_add_explicit(&session->counters.plans, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&session->counters.fallbacks,
+                              tc_runtime_fallbacks(session->runtime, bound->plan),
+                              memory_order_relaxed);
     *out = bound;
     return TC_OK;
 }

@@ -10,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "base/status.h"
+#include "compiler/plan.h"
 #include "core/kernel.h"
 #include "core/registry.h"
 #include "core/tensor.h"
@@ -145,6 +146,21 @@ static tc_status choose_threads(int32_t wanted, int *threads)
                        TC_POOL_MAX_THREADS);
     *threads = (int)value;
     return TC_OK;
+}
+
+uint64_t tc_runtime_fallbacks(const tc_runtime *runtime, const tc_plan *plan)
+{
+    uint64_t count = 0;
+    for (int32_t i = 0; i < plan->n_steps; i++) {
+        const tc_kernel *kernel = plan->steps[i].kernel, *best;
+        if (!kernel || kernel->isa >= (int32_t)runtime->isa)
+            continue;
+        /* Kernels of f32 are written for every instruction set where that matters at all. */
+        best = tc_registry_find_kernel(runtime->registry, kernel->op, TC_F32, kernel->device,
+                                       runtime->isa);
+        count += best && best->isa > kernel->isa;
+    }
+    return count;
 }
 
 tc_runtime_target tc_runtime_view(const tc_runtime *runtime, int32_t threads)

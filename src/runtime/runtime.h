@@ -31,6 +31,11 @@ struct tc_runtime {
 /** Takes a runtime apart that nobody holds. */
 void tc_runtime_destroy(tc_runtime *runtime);
 
+struct tc_plan;
+/** Kernels of `plan` that are for a lower instruction set than the runtime's, though their
+ * operators have kernels for it. */
+uint64_t tc_runtime_fallbacks(const tc_runtime *runtime, const struct tc_plan *plan);
+
 /** The view of `runtime` with at most `threads` threads. */
 tc_runtime_target tc_runtime_view(const tc_runtime *runtime, int32_t threads);
 
