@@ -159,6 +159,8 @@ static inline uint64_t held_mark(const follower *f, const tc_buffer *b, size_t b
         return marks[byte];
     if (b->place == TC_PLACE_FEED)
         return mark_of(f, followed_value(f, f->plan->program->feeds[b->index]), b->offset + byte);
+    if (b->place == TC_PLACE_PACKED)
+        return mark_of(f, f->first[f->plan->packs[b->index].node], b->offset + byte);
     assert_int_equal(b->place, TC_PLACE_CONSTANT);
     return mark_of(f, constant_value(f, f->plan->constants[b->index]), b->offset + byte);
 }
@@ -377,6 +379,26 @@ static inline void expect_all(const follower *f, const uint64_t *marks, size_t b
         assert_int_equal(marks[byte], wanted_mark(f, value, byte));
 }
 
+/* Invariants are made from what never changes, in their order. */
+static inline void follow_invariants(const follower *f)
+{
+    for (int32_t i = 0; i < f->plan->n_packs; i++) {
+        const tc_pack *pack = &f->plan->packs[i];
+        for (int32_t k = 0; pack->buffer < 0 && k < pack->n_inputs; k++) {
+            int32_t operand = f->plan->operands[pack->first_input + k];
+            if (operand < 0)
+                continue;
+            const tc_buffer *b = &f->plan->buffers[operand];
+            const tc_node *node = tc_graph_node_at(f->graph, pack->node);
+            bool fixed = b->place == TC_PLACE_CONSTANT ||
+                         (b->place == TC_PLACE_PACKED && b->index < i) ||
+                         (b->place == TC_PLACE_VARIABLE && !f->plan->variables[b->index].written);
+            assert_true(fixed);
+            expect_held(f, b, followed_value(f, node->inputs[k]));
+        }
+    }
+}
+
 /** Follows `plan` from its first step to its last. */
 static inline void check_plan(const tc_plan *plan)
 {
@@ -384,6 +406,7 @@ static inline void check_plan(const tc_plan *plan)
     if (plan->program->graph->nodes.count == 0)
         return;
     begin_following(&f, plan);
+    follow_invariants(&f);
     int32_t *last_write = find_last_writes(&f);
     for (int32_t i = 0; i < plan->n_steps; i++)
         follow_step(&f, i);
