@@ -9,7 +9,7 @@
 enum { COLUMNS = 6, CHANNELS = 2, SIDE = 5, CLASSES = 6 };
 
 #define LARGEST 24.0 /* bound beyond which values are made smaller */
-#define MOST    1500 /* elements of a value with the largest batch */
+#define MOST    5000 /* elements of a value with the largest batch */
 
 typedef random_graph G;
 
@@ -492,7 +492,7 @@ static void make_row_layer(G *g)
     if (!v)
         return;
     int rank = v->shape.rank;
-    int64_t k = v->shape.dims[rank - 1].size, n = 1 + random_pick(g, 9);
+    int64_t k = v->shape.dims[rank - 1].size, n = chance(g, 6) ? 40 : 1 + random_pick(g, 9);
     double b = v->bound;
     tc_value x = v->value;
     switch (random_pick(g, 9)) {
@@ -537,7 +537,7 @@ static void make_image_layer(G *g)
     const random_value *v = pick_value(g, images);
     if (!v || g->n_variables + 6 > RANDOM_VARIABLES)
         return;
-    int64_t c = v->shape.dims[1].size, n = 1 + random_pick(g, 4);
+    int64_t c = v->shape.dims[1].size, n = chance(g, 4) ? 16 : 1 + random_pick(g, 4);
     tc_value x = v->value;
     double b = v->bound;
     switch (random_pick(g, 6)) {
