@@ -117,6 +117,8 @@ static inline tc_status probe_graph_create(probe_graph *p, int length, int threa
 {
     *p = (probe_graph){.registry = tc_registry_create()};
     the_probe = (probe){.at = -1};
+    if (!p->registry)
+        return TC_RESOURCE_EXHAUSTED;
     TC_TRY(tc_registry_add_op(p->registry, &probe_op));
     TC_TRY(tc_registry_add_kernel(p->registry, &probe_kernel));
     p->graph = tc_graph_create_with(
