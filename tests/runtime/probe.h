@@ -123,6 +123,8 @@ static inline tc_status probe_graph_create(probe_graph *p, int length, int threa
     TC_TRY(tc_registry_add_kernel(p->registry, &probe_kernel));
     p->graph = tc_graph_create_with(
         &(tc_graph_options){.struct_size = sizeof(tc_graph_options), .registry = p->registry});
+    if (!p->graph)
+        return TC_RESOURCE_EXHAUSTED;
     p->x = tc_placeholder(p->graph, "x", TC_F32, TC_SHAPE(4));
     tc_value a = tc_variable(p->graph, "a", tc_zeros(p->graph, TC_F32, TC_SHAPE(4)));
     tc_value b = tc_variable(p->graph, "b", tc_zeros(p->graph, TC_F32, TC_SHAPE(4)));

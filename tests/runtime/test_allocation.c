@@ -4,6 +4,7 @@
 #include "../support/counting_allocator.h"
 #include "../support/test.h"
 #include "model.h"
+#include "probe.h"
 
 /*
  * Every allocation of the process, whoever makes it: these stand before those of libc.
@@ -111,6 +112,44 @@ static void test_allocation_none_in_steady_state(void **state)
     counting_allocator_remove();
 }
 
+/* Nor with lanes, deadlines and cancellation. */
+static void test_allocation_none_with_lanes_and_deadlines(void **state)
+{
+    (void)state;
+    probe_graph p;
+    tc_session *s;
+    tc_callable *callable;
+    tc_cancellation *cancel;
+    tc_tensor *sum = NULL;
+    tc_shape shape = TC_SHAPE(4);
+    tc_plan_info info;
+    assert_ok(probe_graph_create(&p, 6, 3));
+    assert_ok(tc_cancellation_create(&cancel));
+    tc_session_options with = {.struct_size = sizeof with, .runtime = p.runtime, .threads = 2};
+    assert_ok(tc_session_create(p.graph, &with, &s));
+    assert_ok(tc_session_compile(s, TC_FETCHES(p.x), TC_FETCHES(p.sum),
+                                 TC_TARGETS(p.update_a, p.update_b), NULL, &callable));
+    assert_ok(tc_callable_plan(callable, &shape, &info));
+    assert_int_equal(info.branches, 2);
+    tc_run_options options = {
+        .struct_size = sizeof options, .timeout_us = 50000000, .cancellation = cancel};
+    long long malloced = 0;
+    for (int i = 0; i < 200; i++) {
+        if (i == 10)
+            malloced = atomic_load(&interposed);
+        options.timeout_us += i; /* other deadlines, sooner and later */
+        if (tc_callable_run(callable, &p.fed, &sum, &options) != TC_OK)
+            fail();
+    }
+    long long malloced_after = atomic_load(&interposed);
+    assert_int_equal(malloced_after, malloced);
+    tc_tensor_release(sum);
+    tc_callable_release(callable);
+    tc_session_release(s);
+    tc_cancellation_destroy(cancel);
+    probe_graph_destroy(&p);
+}
+
 /* However many feeds and fetches there are. */
 static void test_allocation_none_for_many_feeds(void **state)
 {
@@ -170,6 +209,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_allocation_none_in_steady_state),
+        cmocka_unit_test(test_allocation_none_with_lanes_and_deadlines),
         cmocka_unit_test(test_allocation_none_for_many_feeds),
         cmocka_unit_test(test_allocation_failures),
     };
