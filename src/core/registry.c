@@ -212,8 +212,8 @@ tc_status tc_op_check(const tc_op *op)
         return tc_fail(TC_INVALID_ARGUMENT, "operator '%s': the list of in-place pairs is broken",
                        op->name);
     for (int i = 0; i < op->n_inplace; i++)
-        if (op->inplace[i].input < 0 || op->inplace[i].input >= op->n_inputs ||
-            op->inplace[i].output < 0 || op->inplace[i].output >= op->n_outputs)
+        if (!tc_op_input_port(op, op->inplace[i].input) ||
+            !tc_op_output_port(op, op->inplace[i].output))
             return tc_fail(TC_INVALID_ARGUMENT, "operator '%s': in-place pair %d names no port",
                            op->name, i);
     return TC_OK;

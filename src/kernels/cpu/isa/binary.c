@@ -2,6 +2,7 @@
 #include "core/shape.h"
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/isa/convert16.h"
+#include "kernels/cpu/isa/fused_tiles.h"
 #include "kernels/cpu/isa/simd.h"
 
 #define LOOP(A, B, expression)               \
@@ -218,3 +219,27 @@ static const tc_kernel kernels[] = {
 };
 
 TC_KERNEL_TABLE(binary, kernels);
+
+/* Integers by the code of unsigned ones where signs do not matter. */
+#define FUSED(op, b, i32, i64) \
+    [TC_FUSED_##op] = {op##_f32_tile, op##_f64_tile, b, op##_##i32##_tile, op##_##i64##_tile}
+#define FUSED_FLOATS(op) [TC_FUSED_##op] = {op##_f32_tile, op##_f64_tile}
+#define FUSED_BOOL(op)   [TC_FUSED_##op] = {[TC_FUSED_BOOL] = op##_u8_tile}
+const tc_tile_function TC_ISA_NAME(tc_fused_binary_tiles)[TC_FUSED_CODES][TC_FUSED_TYPES] = {
+    FUSED(add, NULL, u32, u64),
+    FUSED(sub, NULL, u32, u64),
+    FUSED(mul, NULL, u32, u64),
+    FUSED(maximum, NULL, i32, i64),
+    FUSED(minimum, NULL, i32, i64),
+    FUSED(equal, equal_u8_tile, u32, u64),
+    FUSED(not_equal, not_equal_u8_tile, u32, u64),
+    FUSED(less, NULL, i32, i64),
+    FUSED(less_equal, NULL, i32, i64),
+    FUSED(greater, NULL, i32, i64),
+    FUSED(greater_equal, NULL, i32, i64),
+    FUSED_FLOATS(div),
+    FUSED_FLOATS(pow),
+    FUSED_BOOL(logical_and),
+    FUSED_BOOL(logical_or),
+    FUSED_BOOL(logical_xor),
+};

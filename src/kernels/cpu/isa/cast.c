@@ -3,6 +3,7 @@
 #include "core/dtype.h"
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/isa/convert16.h"
+#include "kernels/cpu/isa/fused_tiles.h"
 #include "kernels/cpu/isa/simd.h"
 
 #define TILE(name, from, to, expression)                                            \
@@ -85,7 +86,8 @@ FROM_INT(u64)
     }
 
 #define DTYPES (TC_BOOL + 1)
-static const tc_tile_function tiles[DTYPES][DTYPES] = {
+#define tiles  TC_ISA_NAME(tc_fused_cast_tiles)
+const tc_tile_function tiles[DTYPES][DTYPES] = {
     [TC_F32] = {FLOAT_ROW(f32), [TC_F16] = f32_to_f16, [TC_BF16] = f32_to_bf16},
     [TC_F64] = {FLOAT_ROW(f64), [TC_F16] = f64_to_f16, [TC_BF16] = f64_to_bf16},
     [TC_F16] = {[TC_F32] = f16_to_f32, [TC_F16] = u16_to_16},

@@ -1,5 +1,6 @@
 /* Selection: copies bits, so that types matter by their size alone. */
 #include "kernels/cpu/elementwise.h"
+#include "kernels/cpu/isa/fused_tiles.h"
 #include "kernels/cpu/isa/simd.h"
 
 #define TILE(bits)                                                                                 \
@@ -34,3 +35,6 @@ static const tc_kernel kernels[] = {
 };
 
 TC_KERNEL_TABLE(select, kernels);
+
+const tc_tile_function TC_ISA_NAME(tc_fused_where_tiles)[4] = {where_8_tile, where_16_tile,
+                                                               where_32_tile, where_64_tile};

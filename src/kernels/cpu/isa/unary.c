@@ -1,6 +1,7 @@
 /* Functions of one input. */
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/isa/convert16.h"
+#include "kernels/cpu/isa/fused_tiles.h"
 #include "kernels/cpu/isa/simd.h"
 
 /* A tile of a function of simd.h. */
@@ -145,3 +146,13 @@ static const tc_kernel kernels[] = {
 };
 
 TC_KERNEL_TABLE(unary, kernels);
+
+#define FUSED(op) [TC_FUSED_##op] = {op##_f32_tile, op##_f64_tile}
+const tc_tile_function TC_ISA_NAME(tc_fused_unary_tiles)[TC_FUSED_CODES][TC_FUSED_TYPES] = {
+    FUSED(exp),   FUSED(log),     FUSED(sqrt),
+    FUSED(rsqrt), FUSED(sigmoid), FUSED(tanh),
+    FUSED(erf),   FUSED(gelu),    FUSED(gelu_tanh),
+    FUSED(floor), FUSED(ceil),    FUSED(reciprocal),
+    FUSED(neg),   FUSED(square),  FUSED(relu),
+    FUSED(sign),  FUSED(abs),     [TC_FUSED_logical_not] = {[TC_FUSED_BOOL] = logical_not_u8_tile},
+};
