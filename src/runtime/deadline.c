@@ -70,7 +70,6 @@ tc_status tc_watch_add(tc_watch *watch, tc_deadline *deadline)
         if (watch->first)
             watch->first->previous = deadline;
         watch->first = deadline;
-        deadline->watched = true;
         /* Most runs end before their deadline: a thread that wakes for one that is gone finds the
          * next, so a row of runs rarely has to wake it. */
         if (deadline->at_ns < watch->wakes_ns)
@@ -82,8 +81,6 @@ tc_status tc_watch_add(tc_watch *watch, tc_deadline *deadline)
 
 void tc_watch_remove(tc_watch *watch, tc_deadline *deadline)
 {
-    if (!deadline->watched)
-        return;
     pthread_mutex_lock(&watch->lock);
     if (deadline->previous)
         deadline->previous->next = deadline->next;
@@ -92,7 +89,6 @@ void tc_watch_remove(tc_watch *watch, tc_deadline *deadline)
     if (deadline->next)
         deadline->next->previous = deadline->previous;
     pthread_mutex_unlock(&watch->lock);
-    deadline->watched = false;
 }
 
 void tc_watch_destroy(tc_watch *watch)

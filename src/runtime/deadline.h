@@ -18,7 +18,6 @@ typedef struct tc_deadline {
     struct tc_deadline *next, *previous; /* of those watched */
     int64_t at_ns;                       /* a time of tc_clock_ns; 0: none */
     atomic_bool passed;                  /* true from some moment after at_ns on */
-    bool watched;
 } tc_deadline;
 
 /** The watcher. Its thread is made when first needed and sleeps until the next deadline. */
@@ -45,7 +44,7 @@ void tc_watch_destroy(tc_watch *watch);
  * time: RESOURCE_EXHAUSTED when the thread cannot be made. Thread-safe.
  */
 tc_status tc_watch_add(tc_watch *watch, tc_deadline *deadline);
-/** Does nothing for a deadline that is not watched. Thread-safe. */
+/** Thread-safe. */
 void tc_watch_remove(tc_watch *watch, tc_deadline *deadline);
 
 #endif

@@ -302,7 +302,7 @@ static tc_status run_locked(run *r)
     r->context.step = r->session->store->step;
     TC_TRY(patch_operands(r));
     TC_TRY(compute(r));
-    if (!writes)
+    if (!writes && rest < r->plan->n_steps)
         TC_TRY(run_steps(r, &r->context, &rest, r->plan->n_steps));
     if (may_stop(r))
         TC_TRY(check_stop_exactly(r));
@@ -353,6 +353,15 @@ static tc_status run_with_state(run *r)
     return status;
 }
 
+static tc_status run_watched(run *r)
+{
+    tc_watch *watch = &r->session->runtime->watch;
+    TC_TRY(tc_watch_add(watch, &r->deadline));
+    tc_status status = run_with_state(r);
+    tc_watch_remove(watch, &r->deadline);
+    return status;
+}
+
 /*
  * Runs
  */
@@ -382,11 +391,8 @@ static tc_status run_frame(run *r, const tc_inputs *inputs, tc_tensor **outputs)
     tc_status status = bind_outputs(r, outputs);
     if (status == TC_OK && r->profile)
         status = tc_profile_begin(r->profile, r->bound->plan);
-    if (status == TC_OK && r->deadline.at_ns != 0)
-        status = tc_watch_add(&r->session->runtime->watch, &r->deadline);
     if (status == TC_OK)
-        status = run_with_state(r);
-    tc_watch_remove(&r->session->runtime->watch, &r->deadline);
+        status = r->deadline.at_ns != 0 ? run_watched(r) : run_with_state(r);
     for (int32_t i = 0; i < r->entry->n_feeds; i++)
         tc_tensor_release(frame->pinned[i]);
     for (int32_t i = 0; i < r->entry->n_fetches; i++) {
@@ -399,19 +405,34 @@ static tc_status run_frame(run *r, const tc_inputs *inputs, tc_tensor **outputs)
     return status;
 }
 
+/* Field by field: zeroing all of it first is a large part of a small run. The rest is set as the
+ * run goes on. */
+static inline void begin(run *r, tc_session *session, tc_entry *entry)
+{
+    r->session = session;
+    r->entry = entry;
+    r->cancellation = NULL;
+    r->profile = NULL;
+    r->deadline.at_ns = 0;
+    atomic_init(&r->deadline.passed, false);
+    r->context.seed = tc_graph_seed(session->graph);
+    r->context.step = 0;
+    r->context.loop_index = 0;
+    r->context.pool = session->pool;
+    r->context.extents = NULL;
+}
+
 tc_status tc_entry_run(tc_session *session, tc_entry *entry, const tc_inputs *inputs,
                        tc_tensor **outputs, const tc_run_limits *limits)
 {
-    run r = {.session = session,
-             .entry = entry,
-             .cancellation = limits->cancellation,
-             .profile = limits->profile,
-             .deadline.at_ns = limits->deadline_ns};
+    run r;
+    begin(&r, session, entry);
+    r.cancellation = limits->cancellation;
+    r.profile = limits->profile;
+    r.deadline.at_ns = limits->deadline_ns;
     TC_TRY(tc_entry_check(session, entry, inputs, outputs));
     TC_TRY(tc_plan_enter_tensors(session, entry, inputs, &r.bound, &r.frame));
     r.plan = r.bound->plan;
-    r.context.seed = tc_graph_seed(session->graph);
-    r.context.pool = session->pool;
     tc_status status = run_frame(&r, inputs, outputs);
     size_t copied_bytes = r.plan->copied_bytes;
     tc_plan_leave(session, entry, r.bound, r.frame);
@@ -426,11 +447,10 @@ tc_status tc_entry_run(tc_session *session, tc_entry *entry, const tc_inputs *in
 
 tc_status tc_entry_run_initial(tc_session *session, tc_entry *entry, tc_tensor **outputs)
 {
-    run r = {.session = session, .entry = entry};
+    run r;
+    begin(&r, session, entry);
     TC_TRY(tc_plan_enter(session, entry, NULL, &r.bound, &r.frame));
     r.plan = r.bound->plan;
-    r.context.seed = tc_graph_seed(session->graph);
-    r.context.pool = session->pool;
     tc_status status = TC_OK;
     for (int32_t i = 0; i < entry->n_fetches && status == TC_OK; i++) {
         outputs[i] = NULL;
