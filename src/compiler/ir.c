@@ -342,8 +342,7 @@ const char *tc_node_note(const tc_node *node, const char *key)
 
 uint32_t tc_input_flags(const tc_node *node, int32_t index)
 {
-    const tc_port *port = tc_op_input_port(node->attrs.op, index);
-    return port ? port->flags : 0;
+    return tc_op_input_flags(node->attrs.op, index, node->n_outputs);
 }
 
 bool tc_node_is_identity(const tc_node *node)

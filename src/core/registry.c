@@ -394,6 +394,13 @@ const tc_port *tc_op_input_port(const tc_op *op, int32_t index)
     return index >= 0 && last && last->flags & TC_PORT_VARIADIC ? last : NULL;
 }
 
+uint32_t tc_op_input_flags(const tc_op *op, int32_t index, int32_t n_outputs)
+{
+    const tc_port *port = tc_op_input_port(op, index);
+    uint32_t flags = port ? port->flags : 0;
+    return flags & TC_PORT_VARIADIC && index >= n_outputs ? flags & ~TC_PORT_RESOURCE : flags;
+}
+
 const tc_port *tc_op_output_port(const tc_op *op, int32_t index)
 {
     if (index >= 0 && index < op->n_outputs)

@@ -32,6 +32,10 @@ tc_dtype tc_op_kernel_dtype(const tc_op *op, const tc_value_info *inputs, int32_
 const tc_port *tc_op_input_port(const tc_op *op, int32_t index);
 const tc_port *tc_op_output_port(const tc_op *op, int32_t index);
 
+/** Flags of the port of input `index` of a node with `n_outputs` outputs: of a variadic resource
+ * port only inputs that have an output are written. */
+uint32_t tc_op_input_flags(const tc_op *op, int32_t index, int32_t n_outputs);
+
 /** INVALID_ARGUMENT naming the broken field of a definition: what tc_registry_add_op checks. */
 tc_status tc_op_check(const tc_op *op);
 

@@ -253,8 +253,8 @@ static bool is_variable(const tc_graph *graph, tc_edge edge)
 
 static bool is_resource(const tc_building *b, int32_t input)
 {
-    const tc_port *port = tc_op_input_port(b->op, input);
-    return port && port->flags & TC_PORT_RESOURCE && b->inputs[input].node >= 0;
+    return b->inputs[input].node >= 0 &&
+           tc_op_input_flags(b->op, input, b->n_outputs) & TC_PORT_RESOURCE;
 }
 
 static bool check_resources(tc_building *b)

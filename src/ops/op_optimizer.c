@@ -207,3 +207,120 @@ tc_value tc_apply_adam_at(tc_location at, const tc_apply_adam_inputs *inputs,
                         {"epsilon", tc_attr_float(tc_float_or(o.epsilon, 1e-8))},
                         {"weight_decay", tc_attr_float(o.weight_decay)});
 }
+
+/*
+ * The same on many parameters: what the compiler makes of steps whose attributes, learning rate and
+ * number agree. Inputs are all parameters, all of each slot, all gradients, then the scalars.
+ */
+#define OPERAND_DTYPES (TC_DTYPES_FLOAT | TC_DTYPE_BIT(TC_I64))
+static const tc_port all_inputs[] = {
+    PARAMETER_PORT("parameter"),
+    {.name = "operands",
+     .dtypes = OPERAND_DTYPES,
+     .flags = TC_PORT_VARIADIC | TC_PORT_RESOURCE,
+     .doc = "other parameters, slots of all, gradients of all, scalars"}};
+static const tc_port all_outputs[] = {NEW_PARAMETER_PORT,
+                                      {.name = "others",
+                                       .dtypes = TC_DTYPES_FLOAT,
+                                       .flags = TC_PORT_VARIADIC,
+                                       .doc = "new parameters, then new slots"}};
+
+/* Operands of member `member` are every `members`-th one. */
+static tc_status member_infer(tc_infer *infer, int32_t members, int32_t member, int32_t slots)
+{
+    char a[TC_SHAPE_TEXT_SIZE], b[TC_SHAPE_TEXT_SIZE];
+    const tc_value_info *parameter = &infer->inputs[member];
+    tc_dtype dtype = infer->inputs[0].dtype, slot = dtype == TC_F64 ? TC_F64 : TC_F32;
+    for (int32_t k = 0; k <= slots + 1; k++) {
+        const tc_value_info *operand = &infer->inputs[k * members + member];
+        tc_dtype expected = k == 0 || k > slots ? dtype : slot;
+        if (operand->dtype != expected)
+            return tc_infer_fail(infer, "operand %d of parameter %d is %s instead of %s", (int)k,
+                                 (int)member, tc_dtype_name(operand->dtype),
+                                 tc_dtype_name(expected));
+        if (!tc_shape_compatible(&parameter->shape, &operand->shape))
+            return tc_infer_fail(infer, "operand %d of parameter %d has shape %s instead of %s",
+                                 (int)k, (int)member, tc_shape_text(&operand->shape, a),
+                                 tc_shape_text(&parameter->shape, b));
+        if (k > slots)
+            continue;
+        infer->outputs[k * members + member].dtype = operand->dtype;
+        infer->outputs[k * members + member].shape = operand->shape;
+    }
+    return TC_OK;
+}
+
+static tc_status all_infer(tc_infer *infer, int32_t slots, int32_t scalars)
+{
+    int32_t operands = infer->n_inputs - scalars, members = operands / (2 + slots);
+    if (members < 1 || operands % (2 + slots))
+        return tc_infer_fail(infer, "%d inputs are no whole number of parameters",
+                             (int)infer->n_inputs);
+    TC_TRY(tc_infer_outputs(infer, members * (1 + slots)));
+    for (int32_t i = 0; i < members; i++)
+        TC_TRY(member_infer(infer, members, i, slots));
+    for (int32_t i = operands; i < infer->n_inputs; i++) {
+        const tc_value_info *scalar = &infer->inputs[i];
+        uint32_t dtypes = i == operands ? SLOT_DTYPES : TC_DTYPE_BIT(TC_I64);
+        if (scalar->shape.rank != 0 || !(dtypes & TC_DTYPE_BIT(scalar->dtype)))
+            return tc_infer_fail(infer, "%s is no scalar of the right dtype, but %s of rank %d",
+                                 i == operands ? "learning_rate" : "step",
+                                 tc_dtype_name(scalar->dtype), scalar->shape.rank);
+    }
+    return TC_OK;
+}
+
+static tc_status sgd_all_infer(tc_infer *infer)
+{
+    return all_infer(infer, 0, 1);
+}
+
+static tc_status momentum_all_infer(tc_infer *infer)
+{
+    return all_infer(infer, 1, 1);
+}
+
+static tc_status adam_all_infer(tc_infer *infer)
+{
+    return all_infer(infer, 2, 2);
+}
+
+/* `each` operations on every element of the parameters, which are as many as the gradients. */
+static void all_cost(const tc_infer *node, int32_t slots, double each, tc_node_cost *cost)
+{
+    for (int32_t i = 0; i < node->n_outputs / (1 + slots); i++)
+        cost->flops += each * (double)tc_shape_size(&node->outputs[i].shape);
+}
+
+static void sgd_all_cost(const tc_infer *node, tc_node_cost *cost)
+{
+    all_cost(node, 0, 4, cost);
+}
+
+static void momentum_all_cost(const tc_infer *node, tc_node_cost *cost)
+{
+    all_cost(node, 1, 8, cost);
+}
+
+static void adam_all_cost(const tc_infer *node, tc_node_cost *cost)
+{
+    all_cost(node, 2, 14, cost);
+}
+
+#define DEFINE_ALL(kind)                                       \
+    const tc_op tc_op_apply_##kind##_all = {                   \
+        .name = "apply_" #kind "_all",                         \
+        .version = 1,                                          \
+        .doc = "internal: apply_" #kind " on many parameters", \
+        TC_LIST(inputs, all_inputs),                           \
+        TC_LIST(outputs, all_outputs),                         \
+        TC_LIST(attrs, kind##_attrs),                          \
+        .effects = TC_EFFECT_WRITE,                            \
+        .flags = TC_OP_INTERNAL,                               \
+        .infer = kind##_all_infer,                             \
+        .grad = TC_GRAD_NONE,                                  \
+        .cost = kind##_all_cost,                               \
+    }
+DEFINE_ALL(sgd);
+DEFINE_ALL(momentum);
+DEFINE_ALL(adam);

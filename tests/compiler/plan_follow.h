@@ -204,6 +204,8 @@ static inline bool buffers_overlap(const tc_buffer *a, const tc_buffer *b)
 static inline bool declared_pair(const tc_node *node, int32_t input, int32_t output)
 {
     const tc_op *op = node->attrs.op;
+    if (input == output && tc_input_flags(node, input) & TC_PORT_RESOURCE)
+        return true;
     for (int16_t i = 0; i < op->n_inplace; i++)
         if (op->inplace[i].input == input && op->inplace[i].output == output)
             return true;

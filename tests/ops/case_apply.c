@@ -223,3 +223,137 @@ extern const op_case op_case_apply_sgd, op_case_apply_momentum, op_case_apply_ad
 APPLY_CASE(sgd, 3)
 APPLY_CASE(momentum, 4)
 APPLY_CASE(adam, 6)
+
+/*
+ * Two parameters of different sizes in one operation: operand k of parameter i is input 2 k + i.
+ */
+#define ALL(kind, slots_, scalars_, ...)                                                         \
+    static tc_value build_##kind##_all(tc_graph *graph, const tc_value *in, const void *how)     \
+    {                                                                                            \
+        const apply *o = how;                                                                    \
+        const tc_attr_arg attrs[] = {__VA_ARGS__};                                               \
+        return tc_node_build(graph, &(tc_node_spec){.op = "apply_" #kind "_all",                 \
+                                                    .at = TC_HERE,                               \
+                                                    .inputs = in,                                \
+                                                    .n_inputs = 2 * (2 + (slots_)) + (scalars_), \
+                                                    .attrs = attrs,                              \
+                                                    .n_attrs = sizeof attrs / sizeof attrs[0]}); \
+    }                                                                                            \
+    static void kind##_all(const op_run *run)                                                    \
+    {                                                                                            \
+        for (int i = 0; i < 2; i++) {                                                            \
+            const double *in[OP_MAX_INPUTS];                                                     \
+            double *out[OP_MAX_OUTPUTS];                                                         \
+            for (int k = 0; k < (slots_) + 2; k++)                                               \
+                in[k] = run->inputs[2 * k + i];                                                  \
+            for (int k = 0; k < (scalars_); k++)                                                 \
+                in[(slots_) + 2 + k] = run->inputs[2 * ((slots_) + 2) + k];                      \
+            for (int k = 0; k <= (slots_); k++)                                                  \
+                out[k] = run->outputs[2 * k + i];                                                \
+            op_run one = *run;                                                                   \
+            one.inputs = in;                                                                     \
+            one.outputs = out;                                                                   \
+            one.output_shapes = run->output_shapes + i;                                          \
+            kind(&one);                                                                          \
+        }                                                                                        \
+    }
+#define DECAY                                          \
+    {                                                  \
+        "weight_decay", tc_attr_float(o->weight_decay) \
+    }
+ALL(sgd, 0, 1, DECAY)
+ALL(momentum, 1, 1, DECAY, {"momentum", tc_attr_float(o->momentum)},
+    {"nesterov", tc_attr_bool(o->nesterov)})
+ALL(adam, 2, 2, DECAY, {"beta1", tc_attr_float(o->beta1)}, {"beta2", tc_attr_float(o->beta2)},
+    {"epsilon", tc_attr_float(o->epsilon)})
+
+/* Inputs or outputs of both parameters: a matrix and a vector of 20,000 elements, so that blocks of
+ * the loop hold parts of both; then of an empty one and a scalar. */
+#define BOTH(type, ...)                             \
+    {.dtype = type, OP_SHAPE(3, 5), __VA_ARGS__},   \
+    {                                               \
+        .dtype = type, OP_SHAPE(20000), __VA_ARGS__ \
+    }
+#define SMALL(type, ...)                          \
+    {.dtype = type, OP_SHAPE(0, 5), __VA_ARGS__}, \
+    {                                             \
+        .dtype = type, .rank = 0, __VA_ARGS__     \
+    }
+#define SGD_ALL_OF(of, name_, tag, slot, how)                                                    \
+    {                                                                                            \
+        .name = name_, .inputs = {of(0, .variable = true), of(0, ), RATE}, .outputs = {of(0, )}, \
+        .options = how, .dtypes = TC_DTYPE_BIT(tag)                                              \
+    }
+#define SGD_ALL(tag, slot) \
+    SGD_ALL_OF(BOTH, "large", tag, slot, &decay), SGD_ALL_OF(SMALL, "small", tag, slot, &plain)
+#define MOMENTUM_ALL_OF(of, name_, tag, slot, how)                                      \
+    {                                                                                   \
+        .name = name_,                                                                  \
+        .inputs = {of(0, .variable = true), of(slot, .variable = true), of(0, ), RATE}, \
+        .outputs = {of(0, ), of(slot, )}, .options = how, .dtypes = TC_DTYPE_BIT(tag)   \
+    }
+#define MOMENTUM_ALL(tag, slot)                        \
+    MOMENTUM_ALL_OF(BOTH, "large", tag, slot, &decay), \
+        MOMENTUM_ALL_OF(SMALL, "small", tag, slot, &plain)
+#define ADAM_ALL_OF(of, name_, tag, slot, how)                                                    \
+    {                                                                                             \
+        .name = name_,                                                                            \
+        .inputs = {of(0, .variable = true),                                                       \
+                   of(slot, .variable = true),                                                    \
+                   of(slot, .low = 0.1, .high = 2, .variable = true),                             \
+                   of(0, ),                                                                       \
+                   RATE,                                                                          \
+                   STEP(3)},                                                                      \
+        .outputs = {of(0, ), of(slot, ), of(slot, )}, .options = how, .dtypes = TC_DTYPE_BIT(tag) \
+    }
+#define ADAM_ALL(tag, slot) \
+    ADAM_ALL_OF(BOTH, "large", tag, slot, &decay), ADAM_ALL_OF(SMALL, "small", tag, slot, &plain)
+static const op_sample sgd_all_samples[] = {BY_DTYPE(SGD_ALL)};
+static const op_sample momentum_all_samples[] = {BY_DTYPE(MOMENTUM_ALL)};
+static const op_sample adam_all_samples[] = {BY_DTYPE(ADAM_ALL)};
+
+#define GRADIENT    \
+    {               \
+        OP_SHAPE(3) \
+    }
+static const op_bad sgd_all_bad[] = {
+    {.inputs = {SLOT, SLOT, GRADIENT, {OP_SHAPE(4)}, RATE},
+     .options = &plain,
+     .message = "operand 1 of parameter 1 has shape [4] instead of [3]"},
+    {.inputs = {SLOT, SLOT, GRADIENT, {.dtype = TC_F64, OP_SHAPE(3)}, RATE},
+     .options = &plain,
+     .message = "operand 1 of parameter 1 is f64 instead of f32"},
+    {.inputs = {SLOT, SLOT, GRADIENT, GRADIENT, {OP_SHAPE(1)}},
+     .options = &plain,
+     .message = "learning_rate is no scalar of the right dtype, but f32 of rank 1"},
+};
+static const op_bad momentum_all_bad[] = {
+    {.inputs = {SLOT,
+                SLOT,
+                SLOT,
+                {.dtype = TC_F64, OP_SHAPE(3), .variable = true},
+                GRADIENT,
+                GRADIENT,
+                RATE},
+     .options = &plain,
+     .message = "operand 1 of parameter 1 is f64 instead of f32"},
+};
+static const op_bad adam_all_bad[] = {
+    {.inputs = {SLOT,
+                SLOT,
+                SLOT,
+                SLOT,
+                SLOT,
+                SLOT,
+                GRADIENT,
+                GRADIENT,
+                RATE,
+                {.dtype = TC_F32, .rank = 0}},
+     .options = &plain,
+     .message = "step is no scalar of the right dtype, but f32 of rank 0"},
+};
+
+extern const op_case op_case_apply_sgd_all, op_case_apply_momentum_all, op_case_apply_adam_all;
+APPLY_CASE(sgd_all, 5)
+APPLY_CASE(momentum_all, 7)
+APPLY_CASE(adam_all, 10)

@@ -93,21 +93,34 @@ WHOLE_BLOCK(f64, double)
 CONVERTED_BLOCK(f16)
 CONVERTED_BLOCK(bf16)
 
-static tc_status prepare_update(tc_prepare *prepare)
+/* Operators without one of the attributes have 0 in its place. */
+static void read_attrs(const tc_attrs *attrs, update_params *params)
 {
-    update_params *params = tc_prepare_params(prepare, sizeof *params);
-    if (!params)
-        return TC_RESOURCE_EXHAUSTED;
-    const tc_attrs *attrs = prepare->attrs;
-    params->count = tc_shape_size(&prepare->outputs[0].shape);
     params->weight_decay = tc_attrs_float(attrs, "weight_decay");
     params->momentum = tc_attrs_float(attrs, "momentum");
     params->nesterov = tc_attrs_bool(attrs, "nesterov");
     params->beta1 = tc_attrs_float(attrs, "beta1");
     params->beta2 = tc_attrs_float(attrs, "beta2");
     params->epsilon = tc_attrs_float(attrs, "epsilon");
+}
+
+static tc_status prepare_update(tc_prepare *prepare)
+{
+    update_params *params = tc_prepare_params(prepare, sizeof *params);
+    if (!params)
+        return TC_RESOURCE_EXHAUSTED;
+    params->count = tc_shape_size(&prepare->outputs[0].shape);
+    read_attrs(prepare->attrs, params);
     params->rate_dtype = prepare->inputs[prepare->n_outputs + 1].dtype;
     return TC_OK;
+}
+
+static update_scalars scalars_of(const update_params *params, const void *rate)
+{
+    return (update_scalars){.rate = tc_dtype_load(params->rate_dtype, rate),
+                            .decay = params->weight_decay,
+                            .momentum = params->momentum,
+                            .nesterov = params->nesterov};
 }
 
 /* Inputs are the parameter, `slots` slots, gradient, learning rate and what else the step needs. */
@@ -115,10 +128,7 @@ static update_job start_update(const update_params *params, int32_t slots,
                                const void *const *inputs, void *const *outputs)
 {
     update_job job = {
-        .scalars = {.rate = tc_dtype_load(params->rate_dtype, inputs[slots + 2]),
-                    .decay = params->weight_decay,
-                    .momentum = params->momentum,
-                    .nesterov = params->nesterov},
+        .scalars = scalars_of(params, inputs[slots + 2]),
         .p = inputs[0],
         .g = inputs[slots + 1],
         .new_p = outputs[0],
@@ -161,6 +171,117 @@ static void start_adam(update_job *job, const update_params *params, const void 
 EACH_FLOAT(RUN, sgd, 0, (void)0)
 EACH_FLOAT(RUN, momentum, 1, (void)0)
 EACH_FLOAT(RUN, adam, 2, start_adam(&job, p, inputs[5]))
+
+/*
+ * The steps on many parameters as one loop over all their elements. Inputs are all parameters, all
+ * of each slot, all gradients, then learning rate and what else the step needs.
+ */
+
+typedef struct merged_params {
+    update_params update;
+    int32_t kind; /* index of merged_kinds */
+    int32_t members;
+    tc_dtype dtype;
+    int64_t ends[]; /* elements of the members up to and with each */
+} merged_params;
+
+static const struct {
+    const char *op;
+    int32_t slots;
+    void (*f32)(const update_scalars *, const f32_piece *);
+    void (*f64)(const update_scalars *, const f64_piece *);
+} merged_kinds[] = {{"apply_sgd_all", 0, f32_sgd, f64_sgd},
+                    {"apply_momentum_all", 1, f32_momentum, f64_momentum},
+                    {"apply_adam_all", 2, f32_adam, f64_adam}};
+
+typedef struct merged_job {
+    const merged_params *params;
+    const void *const *inputs;
+    void *const *outputs;
+    update_job step; /* without arrays */
+    tc_loop_function block;
+} merged_job;
+
+static tc_status prepare_merged(tc_prepare *prepare)
+{
+    int32_t kind = 0;
+    while (strcmp(merged_kinds[kind].op, prepare->attrs->op->name) != 0)
+        kind++;
+    int32_t slots = merged_kinds[kind].slots, members = prepare->n_outputs / (1 + slots);
+    merged_params *params =
+        tc_prepare_params(prepare, sizeof *params + (size_t)members * sizeof params->ends[0]);
+    if (!params)
+        return TC_RESOURCE_EXHAUSTED;
+    int64_t end = 0;
+    for (int32_t i = 0; i < members; i++) {
+        /* All lie in memory, so their sum fits. */
+        end += tc_shape_size(&prepare->outputs[i].shape);
+        params->ends[i] = end;
+    }
+    read_attrs(prepare->attrs, &params->update);
+    params->update.count = end;
+    params->update.rate_dtype = prepare->inputs[members * (2 + slots)].dtype;
+    params->kind = kind;
+    params->members = members;
+    params->dtype = prepare->inputs[0].dtype;
+    return TC_OK;
+}
+
+/* Elements [begin, end) of all members. */
+static void block_merged(void *argument, int64_t begin, int64_t end, int worker)
+{
+    const merged_job *job = argument;
+    const merged_params *params = job->params;
+    int32_t n = params->members, member = 0;
+    for (int32_t above = n - 1; member < above;) { /* the first that ends behind `begin` */
+        int32_t middle = (member + above) / 2;
+        if (params->ends[middle] > begin)
+            above = middle;
+        else
+            member = middle + 1;
+    }
+    for (; begin < end; member++) {
+        int64_t start = member ? params->ends[member - 1] : 0;
+        int64_t stop = params->ends[member] < end ? params->ends[member] : end;
+        if (stop <= begin)
+            continue;
+        update_job one = job->step;
+        one.p = job->inputs[member];
+        one.new_p = job->outputs[member];
+        for (int32_t s = 0; s < one.slots; s++) {
+            one.slot[s] = job->inputs[n * (1 + s) + member];
+            one.new_slot[s] = job->outputs[n * (1 + s) + member];
+        }
+        one.g = job->inputs[n * (1 + one.slots) + member];
+        job->block(&one, begin - start, stop - start, worker);
+        begin = stop;
+    }
+}
+
+static tc_status run_merged(const void *params, const void *const *inputs, void *const *outputs,
+                            const tc_kernel_context *context)
+{
+    const merged_params *p = params;
+    int32_t slots = merged_kinds[p->kind].slots;
+    const void *const *rest = inputs + (size_t)p->members * (size_t)(2 + slots);
+    merged_job job = {.params = p,
+                      .inputs = inputs,
+                      .outputs = outputs,
+                      .step = {.scalars = scalars_of(&p->update, rest[0]),
+                               .slots = slots,
+                               .f32 = merged_kinds[p->kind].f32,
+                               .f64 = merged_kinds[p->kind].f64}};
+    if (slots == 2)
+        start_adam(&job.step, &p->update, rest[1]);
+    switch (p->dtype) {
+    case TC_F64: job.block = block_f64; break;
+    case TC_F16: job.block = block_f16; break;
+    case TC_BF16: job.block = block_bf16; break;
+    default: job.block = block_f32;
+    }
+    tc_parallel_for(context->pool, p->update.count, GRAIN, block_merged, &job);
+    return TC_OK;
+}
 
 /*
  * assign_add, assign_sub
@@ -232,8 +353,9 @@ static tc_status prepare_assign(tc_prepare *prepare)
 EACH_NUMBER(assign_add, +)
 EACH_NUMBER(assign_sub, -)
 
-#define UPDATE_KERNEL(kind, slots, tag, more) \
-    TC_KERNEL(apply_##kind, tag, .prepare = prepare_update, .run = run_##kind##_##tag),
+#define UPDATE_KERNEL(kind, slots, tag, more)                                           \
+    TC_KERNEL(apply_##kind, tag, .prepare = prepare_update, .run = run_##kind##_##tag), \
+        TC_KERNEL(apply_##kind##_all, tag, .prepare = prepare_merged, .run = run_merged),
 #define ASSIGN_KERNEL(op, tag, by) \
     TC_KERNEL(op, tag, .prepare = prepare_assign, .run = run_##op##_##by)
 #define ASSIGN_KERNELS(op)                                                                     \
