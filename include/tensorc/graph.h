@@ -99,7 +99,9 @@ TC_API void tc_device_pop(tc_graph *graph);
 /**
  * Attaches a text to the node of `value` (device, sharding, collection, ...). Kept in files.
  * Setting a key again replaces its text. The collection "updates" holds nodes that a training step
- * also runs (running statistics).
+ * also runs (running statistics). "rematerialize" is "always" for a node whose result is computed
+ * again where it is needed late rather than kept, or "never" for one whose result is kept even when
+ * a plan exceeds its memory budget.
  */
 TC_API void tc_annotate(tc_value value, const char *key, const char *text);
 /** Annotation of that key, NULL when there is none; borrowed from the graph. */

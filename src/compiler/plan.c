@@ -142,7 +142,9 @@ static tc_status make_plan(tc_planner *p)
     TC_TRY(tc_plan_schedule(p));
     if (tc_plan_does(p, TC_PLAN_PASS_low_peak))
         TC_TRY(tc_plan_low_peak(p));
-    if (tc_plan_does(p, TC_PLAN_PASS_branches))
+    if (tc_plan_does(p, TC_PLAN_PASS_rematerialize))
+        TC_TRY(tc_plan_recompute(p));
+    if (tc_plan_does(p, TC_PLAN_PASS_branches) && p->plan->recomputed == 0)
         TC_TRY(tc_plan_branches(p));
     TC_TRY(tc_plan_place(p));
     if (p->regions.count > 0 && p->memory_budget > 0 && p->plan->arena_bytes > p->memory_budget) {

@@ -110,6 +110,7 @@ typedef struct tc_plan {
     size_t arena_bytes;     /* peak of intermediate results and workspaces */
     size_t live_bytes; /* of those, alive at the fullest step: what no placement could go below */
     int32_t peak_step; /* that step, -1 without intermediate results */
+    int32_t recomputed; /* steps that compute something again */
     size_t copied_bytes;
     tc_arena arena;
 } tc_plan;

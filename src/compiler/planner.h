@@ -112,6 +112,12 @@ tc_status tc_plan_alias(tc_planner *planner);
 /** Puts compute steps into the order that keeps the least memory alive, when that is better. */
 tc_status tc_plan_low_peak(tc_planner *planner);
 
+/* plan_recompute.c */
+
+/** Computes values again instead of keeping them where nodes ask for it, and until the plan fits
+ * the memory budget or nothing helps. Before branches; leaves the plan placed. */
+tc_status tc_plan_recompute(tc_planner *planner);
+
 /* plan_branches.c */
 
 /** Gathers compute steps into regions of lanes: reorders them, sets region and lane of each and

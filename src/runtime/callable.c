@@ -112,6 +112,7 @@ tc_status tc_callable_plan(tc_callable *callable, const tc_shape *feed_shapes, t
             .kernels = count_kernels(plan, 0),
             .commits = plan->program->writes ? count_kernels(plan, plan->n_compute) : 0,
             .live_bytes = plan->live_bytes,
+            .recomputed = plan->recomputed,
             .branches = count_branches(plan),
         };
     tc_plan_leave(callable->session, callable->entry, bound, NULL);

@@ -216,9 +216,47 @@ static void expect_same(tc_tensor *const *a, tc_tensor *const *b, int count)
         assert_memory_equal(tc_tensor_data(a[i]), tc_tensor_data(b[i]), tc_tensor_bytes(a[i]));
 }
 
+/* The memory that a run of the random program takes with these passes. */
+static size_t peak_bytes(generator *g, const test_request *r, const char *disable_passes)
+{
+    fake_target target = fake_target_make();
+    test_request request = *r;
+    const tc_shape shapes[] = {TC_SHAPE(8), TC_SHAPE(8)};
+    request.request.disable_passes = disable_passes;
+    tc_program *program = compile_ok(g->graph, &request, &target);
+    tc_plan *plan = plan_ok(program, shapes, &target);
+    size_t bytes = plan->arena_bytes;
+    tc_plan_release(plan);
+    tc_program_release(program);
+    return bytes;
+}
+
+/* As much less memory as computing again saves. */
+static void compare_within_budgets(generator *g, const test_request *r, const results *expected)
+{
+    const tc_shape shapes[] = {TC_SHAPE(8), TC_SHAPE(8)};
+    fake_target target = fake_target_make();
+    test_request request = *r;
+    tc_program *program = compile_ok(g->graph, &request, &target);
+    for (size_t budget = peak_bytes(g, r, NULL); budget > 64;) {
+        tc_plan *plan;
+        if (tc_plan_create(program, shapes, &target.target, --budget, &plan) != TC_OK)
+            break;
+        check_plan(plan);
+        assert_true(plan->arena_bytes <= budget);
+        budget = plan->arena_bytes;
+        tc_plan_release(plan);
+        results got = run(g, r, NULL, budget);
+        expect_same(expected->outputs, got.outputs, r->request.n_fetches);
+        expect_same(expected->variables, got.variables, g->n_variables);
+        release_results(&got);
+    }
+    tc_program_release(program);
+}
+
 static void compare_seed(uint64_t seed)
 {
-    static const char *const none = "low_peak,alias,branches";
+    static const char *const none = "low_peak,rematerialize,alias,branches";
     static const char *const without[] = {"low_peak", "alias", "branches", NULL};
     generator g = {.state = seed * 0x9E3779B97F4A7C15u + 1};
     test_request r;
@@ -230,6 +268,7 @@ static void compare_seed(uint64_t seed)
         expect_same(expected.variables, got.variables, g.n_variables);
         release_results(&got);
     }
+    compare_within_budgets(&g, &r, &expected);
     release_results(&expected);
     tc_graph_release(g.graph);
 }
