@@ -62,6 +62,21 @@ static int64_t tile_begin(const conv *c, int64_t tile)
  * prepare
  */
 
+/* Where windows are the pixels themselves, an image is one row. */
+static void join_rows(tc_window *window)
+{
+    int64_t area;
+    for (int i = 0; i < 2; i++) {
+        const tc_window_axis *axis = &window->axis[i];
+        if (axis->kernel != 1 || axis->stride != 1 || axis->before + axis->after != 0)
+            return;
+    }
+    if (tc_mul_i64(window->axis[0].in, window->axis[1].in, &area)) {
+        window->axis[0].in = window->axis[0].out = 1;
+        window->axis[1].in = window->axis[1].out = area;
+    }
+}
+
 /* What an image is to the steps. False when it is too large. */
 static bool plan_image(conv *c)
 {
@@ -190,6 +205,7 @@ tc_status tc_conv2d_blocked_prepare(tc_prepare *prepare, const tc_blocked_tiles 
     int64_t kernel[2] = {w->dims[2].size, w->dims[3].size};
     if (!tc_window_make(prepare->attrs, in, kernel, &c.window, why))
         return tc_kernel_fail(TC_INVALID_ARGUMENT, "%s", why);
+    join_rows(&c.window);
     if (!plan_image(&c))
         return too_large();
     plan_jobs(&c, tiles);
@@ -292,12 +308,26 @@ static void interleave_rows(void *context, int64_t begin, int64_t end, int worke
     }
 }
 
-/* Where the windows of the pixels from `first` on lie. */
-static void locate_windows(const conv *c, int64_t first, int32_t pixels, tc_blocked_tile *t)
+/* Where the windows of a tile from pixel (y, x) on lie: `t` knows how many there are. */
+static void locate_windows(const conv *c, int64_t y, int64_t x, int32_t pixels, tc_blocked_tile *t)
 {
     const tc_window_axis *h = &c->window.axis[0], *w = &c->window.axis[1];
-    int64_t y = first / w->out, x = first % w->out;
     int64_t bottom = c->height - tc_window_extent(h), right = c->width - tc_window_extent(w);
+    t->spacing = 0;
+    if (t->count == pixels && x + pixels <= w->out) { /* of one row, as nearly all are */
+        int64_t top = y * h->stride - c->before[0], left = x * w->stride - c->before[1];
+        int64_t offset = top * c->row + left * c->pixel, spacing = w->stride * c->pixel;
+        t->inside =
+            top >= 0 && top <= bottom && left >= 0 && left + (pixels - 1) * w->stride <= right;
+        for (int32_t i = 0; i < pixels; i++)
+            t->offset[i] = offset + i * spacing;
+        for (int32_t i = 0; i < pixels && !t->inside; i++) {
+            t->y[i] = top;
+            t->x[i] = left + i * w->stride;
+        }
+        t->spacing = spacing;
+        return;
+    }
     t->inside = true;
     for (int32_t i = 0; i < pixels; i++) {
         t->y[i] = y * h->stride - c->before[0];
@@ -305,9 +335,7 @@ static void locate_windows(const conv *c, int64_t first, int32_t pixels, tc_bloc
         t->offset[i] = t->y[i] * c->row + t->x[i] * c->pixel;
         t->inside =
             t->inside && t->y[i] >= 0 && t->y[i] <= bottom && t->x[i] >= 0 && t->x[i] <= right;
-        if (i + 1 >= t->count)
-            continue;
-        if (++x == w->out) {
+        if (i + 1 < t->count && ++x == w->out) {
             x = 0;
             y++;
         }
@@ -345,6 +373,7 @@ static void run_part(const work *w, int64_t group, int64_t tile, int64_t image, 
     int64_t all_blocks = c->groups * c->group_blocks, block = group * c->group_blocks + first_block;
     int64_t begin = part * c->part_pixels, end = min_i64(begin + c->part_pixels, area);
     int64_t out = (image * all_blocks + block) * area * TC_BLOCK;
+    int64_t columns = c->window.axis[1].out;
     float factor[TC_BLOCKED_WIDEST * TC_BLOCK], shift[TC_BLOCKED_WIDEST * TC_BLOCK];
     void (*run)(const tc_blocked_tile *) =
         c->depthwise ? w->tiles->depthwise : w->tiles->dense[blocks - 1];
@@ -365,13 +394,16 @@ static void run_part(const work *w, int64_t group, int64_t tile, int64_t image, 
         t.end = chunk_end(c, t.steps, lanes);
         t.last = t.end == steps_of(c) + c->n_steps;
         t.sums = sums;
+        int64_t y = begin / columns, x = begin % columns;
         for (int64_t pixel = begin; pixel < end; pixel += w->tiles->pixels) {
             t.count = (int32_t)min_i64(w->tiles->pixels, end - pixel);
             t.out = w->out + out + pixel * TC_BLOCK;
             t.residual = w->residual ? w->residual + out + pixel * TC_BLOCK : NULL;
-            locate_windows(c, pixel, w->tiles->pixels, &t);
+            locate_windows(c, y, x, w->tiles->pixels, &t);
             run(&t);
             t.sums += w->tiles->pixels * lanes;
+            for (x += w->tiles->pixels; x >= columns; x -= columns)
+                y++;
         }
         for (const tc_blocked_step *step = t.steps; step < t.end; step++)
             t.weights += step->run * lanes;

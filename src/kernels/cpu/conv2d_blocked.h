@@ -52,6 +52,7 @@ typedef struct tc_blocked_tile {
     int64_t offset[TC_BLOCKED_PIXELS_MAX]; /* of the windows in the image, in elements */
     int64_t y[TC_BLOCKED_PIXELS_MAX], x[TC_BLOCKED_PIXELS_MAX]; /* and in pixels */
     bool inside;                                                /* no window leaves the image */
+    int64_t spacing;     /* elements between the windows; 0 where they are not in one row */
     bool first, last;    /* of the steps: sums begin with 0; become results */
     float *sums;         /* where they wait in between */
     const float *factor; /* of each channel */

@@ -37,18 +37,40 @@ typedef float memory __attribute__((vector_size(TC_VECTOR_BYTES), aligned(4), ma
 /* What a pixel outside the image reads. */
 static const float zeros[TC_BLOCK] __attribute__((aligned(64))) = {0};
 
+/* `yes` or `no` without a branch, which would be mispredicted at the ends of rows. */
+TC_INLINE const float *choose(bool condition, const float *yes, const float *no)
+{
+    uintptr_t mask = (uintptr_t)0 - (uintptr_t)condition;
+    return (const float *)(((uintptr_t)yes & mask) | ((uintptr_t)no & ~mask));
+}
+
 /* Where each pixel reads in this step; false when none does. */
 static __attribute__((noinline)) bool locate(const tc_blocked_tile *t, const tc_blocked_step *step,
                                              const float *at[PIXELS])
 {
     bool any = false;
+    if (t->spacing && (uint64_t)(t->y[0] + step->y) >= (uint64_t)t->height)
+        return false;
     for (int i = 0; i < PIXELS; i++) {
-        bool in = (uint64_t)(t->y[i] + step->y) < (uint64_t)t->height &&
-                  (uint64_t)(t->x[i] + step->x) < (uint64_t)t->width;
-        at[i] = in ? t->image + (t->offset[i] + step->delta) : zeros;
+        bool in = ((uint64_t)(t->y[i] + step->y) < (uint64_t)t->height) &
+                  ((uint64_t)(t->x[i] + step->x) < (uint64_t)t->width);
+        at[i] = choose(in, t->image + (t->offset[i] + step->delta), zeros);
         any |= in;
     }
     return any;
+}
+
+/* The same for pixels of one row, which takes half the time where a step is one vector. */
+static __attribute__((noinline)) bool locate_row(const tc_blocked_tile *t,
+                                                 const tc_blocked_step *step,
+                                                 const float *at[PIXELS])
+{
+    int64_t offset = t->offset[0] + step->delta;
+    if ((uint64_t)(t->y[0] + step->y) >= (uint64_t)t->height)
+        return false;
+    for (int i = 0; i < PIXELS; i++, offset += t->spacing)
+        at[i] = (uint64_t)(t->x[i] + step->x) < (uint64_t)t->width ? t->image + offset : zeros;
+    return true;
 }
 
 static __attribute__((noinline)) void activate(tc_blocked_activation activation, float *y,
@@ -71,48 +93,22 @@ TC_INLINE int64_t again(int64_t k)
     return k;
 }
 
-/* `blocks` and `depthwise` are constants in every inlined copy. */
-TC_INLINE void tile(const int blocks, const bool depthwise, const tc_blocked_tile *t)
+#define MOST (WIDEST * VECTORS) /* vectors of a pixel */
+
+/* `blocks` is a constant in every inlined copy, of these and of what calls them. */
+TC_INLINE void begin(const int blocks, const tc_blocked_tile *t, tc_f32v sum[PIXELS][MOST])
 {
-    const int vectors = blocks * VECTORS, lanes = TC_F32_LANES;
-    tc_f32v sum[PIXELS][WIDEST * VECTORS];
+    const int vectors = blocks * VECTORS;
     UNROLL for (int i = 0; i < PIXELS; i++)
     {
         UNROLL for (int j = 0; j < vectors; j++) sum[i][j] =
-            t->first ? (tc_f32v){0} : LOAD(t->sums + (i * vectors + j) * lanes);
+            t->first ? (tc_f32v){0} : LOAD(t->sums + (i * vectors + j) * TC_F32_LANES);
     }
-    int64_t offset[PIXELS];
-    UNROLL for (int i = 0; i < PIXELS; i++) offset[i] = t->offset[i];
-    const float *weights = t->weights;
-    for (const tc_blocked_step *step = t->steps; step < t->end; step++) {
-        const float *at[PIXELS], *found[PIXELS], *from = t->image + step->delta;
-        if (!t->inside && !locate(t, step, found)) {
-            weights += step->run * vectors * lanes;
-            continue;
-        }
-        UNROLL for (int i = 0; i < PIXELS; i++) at[i] = t->inside ? from + offset[i] : found[i];
-        for (int64_t k = 0, run = step->run; k < run; k++, weights += vectors * lanes) {
-            /* Registers do not hold all vectors of weights beside the sums. */
-            UNROLL for (int first = 0; first < vectors; first += AT_ONCE)
-            {
-                const int some = vectors - first < AT_ONCE ? vectors - first : AT_ONCE;
-                int64_t p = again(k);
-                tc_f32v right[AT_ONCE];
-                UNROLL for (int j = 0; j < some; j++) right[j] =
-                    LOAD(weights + (first + j) * lanes);
-                UNROLL for (int i = 0; i < PIXELS; i++)
-                {
-                    tc_f32v left = at[i][p] - (tc_f32v){0};
-                    UNROLL for (int j = 0; j < some; j++)
-                    {
-                        if (depthwise)
-                            left = LOAD(at[i] + (first + j) * lanes);
-                        sum[i][first + j] = tc_f32_fma(left, right[j], sum[i][first + j]);
-                    }
-                }
-            }
-        }
-    }
+}
+
+TC_INLINE void finish(const int blocks, const tc_blocked_tile *t, tc_f32v sum[PIXELS][MOST])
+{
+    const int vectors = blocks * VECTORS, lanes = TC_F32_LANES;
     if (!t->last) {
         UNROLL for (int i = 0; i < PIXELS; i++)
         {
@@ -141,6 +137,66 @@ TC_INLINE void tile(const int blocks, const bool depthwise, const tc_blocked_til
             activate(t->activation, t->out + b * t->out_block, (int64_t)t->count * TC_BLOCK);
 }
 
+/* `depthwise` is a constant in every inlined copy. */
+TC_INLINE void tile(const int blocks, const bool depthwise, const tc_blocked_tile *t)
+{
+    const int vectors = blocks * VECTORS, lanes = TC_F32_LANES;
+    tc_f32v sum[PIXELS][MOST];
+    begin(blocks, t, sum);
+    int64_t offset[PIXELS];
+    UNROLL for (int i = 0; i < PIXELS; i++) offset[i] = t->offset[i];
+    const float *weights = t->weights;
+    for (const tc_blocked_step *step = t->steps; step < t->end; step++) {
+        const float *at[PIXELS], *found[PIXELS], *from = t->image + step->delta;
+        bool row = depthwise && t->spacing;
+        if (!t->inside && !(row ? locate_row(t, step, found) : locate(t, step, found))) {
+            weights += step->run * vectors * lanes;
+            continue;
+        }
+        UNROLL for (int i = 0; i < PIXELS; i++) at[i] = t->inside ? from + offset[i] : found[i];
+        for (int64_t k = 0, run = step->run; k < run; k++, weights += vectors * lanes) {
+            /* Registers do not hold all vectors of weights beside the sums. */
+            UNROLL for (int first = 0; first < vectors; first += AT_ONCE)
+            {
+                const int some = vectors - first < AT_ONCE ? vectors - first : AT_ONCE;
+                int64_t p = again(k);
+                tc_f32v right[AT_ONCE];
+                UNROLL for (int j = 0; j < some; j++) right[j] =
+                    LOAD(weights + (first + j) * lanes);
+                UNROLL for (int i = 0; i < PIXELS; i++)
+                {
+                    tc_f32v left = at[i][p] - (tc_f32v){0};
+                    UNROLL for (int j = 0; j < some; j++)
+                    {
+                        if (depthwise)
+                            left = LOAD(at[i] + (first + j) * lanes);
+                        sum[i][first + j] = tc_f32_fma(left, right[j], sum[i][first + j]);
+                    }
+                }
+            }
+        }
+    }
+    finish(blocks, t, sum);
+}
+
+/* A depthwise tile of pixels of one row, `spacing` elements apart, which is a constant too. */
+TC_INLINE void depthwise_row(const int spacing, const tc_blocked_tile *t)
+{
+    tc_f32v sum[PIXELS][MOST];
+    begin(1, t, sum);
+    const float *weights = t->weights, *image = t->image + t->offset[0];
+    for (const tc_blocked_step *step = t->steps; step < t->end; step++) {
+        const float *from = image + step->delta;
+        UNROLL for (int j = 0; j < VECTORS; j++, weights += TC_F32_LANES)
+        {
+            tc_f32v right = LOAD(weights);
+            UNROLL for (int i = 0; i < PIXELS; i++) sum[i][j] =
+                tc_f32_fma(LOAD(from + i * spacing + j * TC_F32_LANES), right, sum[i][j]);
+        }
+    }
+    finish(1, t, sum);
+}
+
 #define DENSE(blocks)                                    \
     static void dense_##blocks(const tc_blocked_tile *t) \
     {                                                    \
@@ -155,7 +211,12 @@ DENSE(4)
 
 static void depthwise(const tc_blocked_tile *t)
 {
-    tile(1, true, t);
+    if (t->inside && t->spacing == TC_BLOCK)
+        depthwise_row(TC_BLOCK, t);
+    else if (t->inside && t->spacing == 2 * TC_BLOCK)
+        depthwise_row(2 * TC_BLOCK, t);
+    else
+        tile(1, true, t);
 }
 
 static const tc_blocked_tiles tiles = {
