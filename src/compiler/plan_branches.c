@@ -17,11 +17,13 @@
 
 /* One core of an x86 server of the years round 2020 on data in its second-level cache, and two
  * threads of a pool that spin: microseconds, operations and bytes per microsecond. */
-#define STEP_US       0.05
-#define FLOPS_PER_US  40e3
-#define BYTES_PER_US  25e3
-#define FORK_JOIN_US  3.0
+#define STEP_US      0.03
+#define FLOPS_PER_US 40e3
+#define BYTES_PER_US 25e3
+#define FORK_JOIN_US 3.0
+/* What a region must gain: estimates are not exact, and threads may be busy elsewhere. */
 #define LEAST_GAIN_US 1.0
+#define LEAST_GAIN    0.1 /* of the time without it */
 /* Kernels hand blocks of about this much to threads. */
 #define BLOCK_US 8.0
 
@@ -244,19 +246,27 @@ static void add_chain(const branches *b, window *w, int32_t at)
         w->longest = w->time[part];
 }
 
+/* What lanes of which the longest takes `longest` save of steps that take `alone`; 0 when that is
+ * not worth it. */
+static double gain_of(double alone, double longest)
+{
+    double gain = alone - FORK_JOIN_US - longest;
+    return gain < LEAST_GAIN_US || gain < LEAST_GAIN * alone ? 0 : gain;
+}
+
 /* The end of the best region from `begin` on, as far as the parts could be dealt out evenly; -1
  * when none would be faster than one step after the other. */
 static int32_t best_end(const branches *b, int32_t begin)
 {
     window w = {.begin = begin};
-    double best = LEAST_GAIN_US;
+    double best = 0;
     int32_t end = -1;
     for (int32_t at = begin; at < b->n_chains && at < begin + WINDOW; at++) {
         if (b->chains[at].fixed)
             break;
         add_chain(b, &w, at);
         double even = w.total / b->threads;
-        double gain = w.alone - FORK_JOIN_US - (w.longest > even ? w.longest : even);
+        double gain = gain_of(w.alone, w.longest > even ? w.longest : even);
         if (gain > best) {
             best = gain;
             end = at + 1;
@@ -297,7 +307,7 @@ static int32_t deal(branches *b, int32_t begin, int32_t end, double *lanes)
         if (lanes[lane] > longest)
             longest = lanes[lane];
     }
-    if (w.alone - FORK_JOIN_US - longest < LEAST_GAIN_US)
+    if (gain_of(w.alone, longest) == 0)
         return 0;
     for (int32_t at = begin; at < end; at++)
         b->chains[at].lane = lane_of[part_of(&w, at - begin)];
