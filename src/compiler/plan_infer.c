@@ -95,6 +95,65 @@ static bool is_static(const tc_planner *p, const tc_node *node)
     return true;
 }
 
+/*
+ * Shapes that depend on elements: the memory is for the bound, the kernel tells the actual ones.
+ * Nothing of the program may read such a value, since stages end there.
+ */
+static tc_status check_bounded_inputs(const tc_planner *p, const tc_node *node)
+{
+    char where[512];
+    for (int32_t i = 0; p->plan->n_extents > 0 && i < node->n_inputs; i++)
+        if (node->inputs[i].node >= 0 && p->extents_of[node->inputs[i].node])
+            return tc_fail(TC_INTERNAL, "%s reads a value in the stage that finds its shape",
+                           tc_node_describe(node, where, sizeof where));
+    return TC_OK;
+}
+
+static tc_status bound_node(tc_planner *p, const tc_node *node, tc_value_info *outputs,
+                            int32_t n_outputs, char message[TC_INFER_MESSAGE_SIZE])
+{
+    size_t count = (size_t)n_outputs * TC_MAX_RANK;
+    if (count > (size_t)(INT32_MAX - 1 - p->plan->n_extents))
+        return tc_fail(TC_RESOURCE_EXHAUSTED, "too many shapes depend on elements");
+    p->extents_of[node->index] = 1 + p->plan->n_extents;
+    p->plan->n_extents += (int32_t)count;
+    return tc_infer_bound(&node->attrs, p->node_infos, node->n_inputs, &p->scratch, outputs,
+                          n_outputs, message);
+}
+
+static tc_status write_bounds(tc_planner *p)
+{
+    tc_plan *plan = p->plan;
+    if (plan->n_extents == 0)
+        return TC_OK;
+    plan->extents = tc_arena_array(&plan->arena, (size_t)plan->n_extents, sizeof *plan->extents);
+    if (!plan->extents)
+        return tc_compiler_exhausted();
+    for (int32_t i = 0; i < p->n_nodes; i++)
+        for (int32_t v = p->first[i]; p->extents_of[i] && v < p->first[i + 1]; v++)
+            for (int32_t d = 0; d < p->infos[v].shape.rank; d++)
+                plan->extents[p->extents_of[i] - 1 + (v - p->first[i]) * TC_MAX_RANK + d] =
+                    p->infos[v].shape.dims[d].size;
+    return TC_OK;
+}
+
+/* Which fetches have a shape that only a run knows. */
+static tc_status find_live_outputs(tc_planner *p)
+{
+    const tc_program *program = p->program;
+    p->plan->output_extents = tc_arena_array(&p->plan->arena, (size_t)program->n_fetches,
+                                             sizeof *p->plan->output_extents);
+    if (!p->plan->output_extents)
+        return tc_compiler_exhausted();
+    for (int32_t i = 0; i < program->n_fetches; i++) {
+        tc_edge edge = program->fetches[i];
+        int32_t extents = p->extents_of[edge.node];
+        if (extents && !tc_shape_is_known(&tc_edge_info(p->graph, edge)->shape))
+            p->plan->output_extents[i] = extents + edge.output * TC_MAX_RANK;
+    }
+    return TC_OK;
+}
+
 static tc_status infer_node(tc_planner *p, const tc_node *node)
 {
     tc_value_info *infos = &p->infos[p->first[node->index]], *outputs = node->outputs;
@@ -103,6 +162,7 @@ static tc_status infer_node(tc_planner *p, const tc_node *node)
     tc_status status = TC_OK;
     if (tc_node_is(node, "placeholder"))
         return TC_OK; /* fed: extract saw to that, and check_feed has filled it */
+    TC_TRY(check_bounded_inputs(p, node));
     if (!is_static(p, node)) {
         for (int32_t i = 0; i < node->n_inputs; i++)
             p->node_infos[i] = node->inputs[i].node < 0
@@ -110,6 +170,8 @@ static tc_status infer_node(tc_planner *p, const tc_node *node)
                                    : p->infos[tc_plan_value(p, node->inputs[i])];
         status = tc_infer_run(&node->attrs, p->node_infos, node->n_inputs, &p->scratch, &outputs,
                               &n_outputs, message);
+        if (status == TC_OK && node->attrs.op->bound)
+            status = bound_node(p, node, outputs, n_outputs, message);
     }
     if (status == TC_OK && n_outputs != node->n_outputs) {
         status = TC_INVALID_ARGUMENT;
@@ -131,8 +193,12 @@ static tc_status infer_node(tc_planner *p, const tc_node *node)
 
 tc_status tc_plan_infer(tc_planner *p)
 {
+    p->extents_of = tc_arena_array(&p->scratch, (size_t)p->n_nodes, sizeof *p->extents_of);
+    if (!p->extents_of)
+        return tc_compiler_exhausted();
     TC_TRY(check_feeds(p));
     for (int32_t i = 0; i < p->n_nodes; i++)
         TC_TRY(infer_node(p, tc_graph_node_at(p->graph, i)));
-    return TC_OK;
+    TC_TRY(write_bounds(p));
+    return find_live_outputs(p);
 }

@@ -35,7 +35,8 @@ typedef struct tc_planner {
     int32_t n_values;
     int32_t *first;
     int32_t *producer;    /* node of each value */
-    tc_value_info *infos; /* of each value, all dimensions known */
+    tc_value_info *infos; /* of each value, all dimensions known or bounded */
+    int32_t *extents_of;  /* per node, as in tc_step */
 
     /* Schedule. */
     bool *needed;  /* per node: it runs, or its content is read */

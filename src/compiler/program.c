@@ -187,6 +187,8 @@ static tc_status run_pass(tc_pass_context *pass, const pass_entry *entry)
  */
 tc_status tc_program_updated(const tc_graph *graph, tc_map *updated)
 {
+    if (graph->origin)
+        return tc_program_updated(graph->origin, updated);
     for (size_t i = 0; i < graph->nodes.count; i++) {
         const tc_node *node = graph->nodes.data[i];
         if (!(node->attrs.op->effects & TC_EFFECT_WRITE))

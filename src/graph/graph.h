@@ -75,6 +75,8 @@ struct tc_graph {
     /* Functions. */
     TC_VECTOR(tc_graph *) functions; /* owned */
     tc_graph *parent;                /* of a function body; borrowed */
+    const tc_graph
+        *origin; /* of a part cut out for a run: the whole, which outlives it; else NULL */
     const char *function_name;
     TC_VECTOR(int32_t) parameters; /* nodes, in order; captured ones come last */
     TC_VECTOR(tc_edge) results;

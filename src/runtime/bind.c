@@ -1,7 +1,9 @@
 /* Plans bound to a store, and the frames that runs take from them. */
+#include <stdint.h>
 #include <string.h>
 
 #include "base/status.h"
+#include "core/dtype.h"
 #include "core/shape.h"
 #include "core/tensor.h"
 #include "runtime/session.h"
@@ -27,9 +29,43 @@ static size_t most_sources(const tc_plan *plan)
     return most;
 }
 
-static tc_status create_frame(const tc_bound_plan *bound, tc_frame **out)
+/*
+ * Memory of a frame: the plan's arena, the outputs that a stage passes on, extents.
+ */
+static size_t output_bytes(const tc_plan *plan, int32_t i)
+{
+    const tc_value_info *info = &plan->outputs[i];
+    size_t size = (size_t)tc_shape_size(&info->shape) * tc_dtype_size(info->dtype);
+    return tc_align_up(size, TC_ALIGNMENT); /* the planner has measured it */
+}
+
+static bool frame_bytes(const tc_entry *entry, const tc_plan *plan, size_t *bytes)
+{
+    *bytes = tc_align_up(plan->arena_bytes, TC_ALIGNMENT);
+    for (int32_t i = 0; entry->kept && i < plan->program->n_fetches; i++)
+        if (entry->kept[i] && !tc_add_size(*bytes, output_bytes(plan, i), bytes))
+            return false;
+    return tc_add_size(*bytes, 1 + (size_t)plan->n_extents * sizeof *plan->extents, bytes);
+}
+
+static void place_frame(const tc_entry *entry, const tc_plan *plan, tc_frame *frame)
+{
+    char *memory = frame->arena + tc_align_up(plan->arena_bytes, TC_ALIGNMENT);
+    for (int32_t i = 0; entry->kept && i < plan->program->n_fetches; i++) {
+        if (!entry->kept[i])
+            continue;
+        frame->outputs[i] = memory;
+        memory += output_bytes(plan, i);
+    }
+    frame->extents = (int64_t *)(void *)memory;
+    if (plan->n_extents > 0)
+        memcpy(frame->extents, plan->extents, (size_t)plan->n_extents * sizeof *frame->extents);
+}
+
+static tc_status create_frame(const tc_entry *entry, const tc_bound_plan *bound, tc_frame **out)
 {
     const tc_plan *plan = bound->plan;
+    size_t bytes = SIZE_MAX;
     size_t n_feeds = (size_t)plan->program->n_feeds;
     size_t n_outputs = (size_t)plan->program->n_fetches;
     size_t n_packs = (size_t)plan->n_packs;
@@ -37,11 +73,11 @@ static tc_status create_frame(const tc_bound_plan *bound, tc_frame **out)
     size_t n_sources = most_sources(plan);
     tc_frame *frame = tc_alloc_zero(1, sizeof *frame + n_sources * sizeof(tc_pack_source) +
                                            pointers * sizeof(void *));
-    char *arena = tc_alloc_aligned(plan->arena_bytes ? plan->arena_bytes : 1, TC_ALIGNMENT);
+    char *arena = frame_bytes(entry, plan, &bytes) ? tc_alloc_aligned(bytes, TC_ALIGNMENT) : NULL;
     if (!frame || !arena) {
         tc_free(frame);
         tc_free(arena);
-        return tc_fail_memory(plan->arena_bytes, "the intermediate results of a run");
+        return tc_fail_memory(bytes, "the intermediate results of a run");
     }
     frame->arena = arena;
     frame->packed_fills = UINT64_MAX; /* nothing is packed yet */
@@ -52,6 +88,7 @@ static tc_status create_frame(const tc_bound_plan *bound, tc_frame **out)
     frame->pinned = (tc_tensor **)(frame->outputs + n_outputs);
     frame->created = frame->pinned + n_feeds;
     frame->packed = (tc_packed **)(frame->created + n_outputs);
+    place_frame(entry, plan, frame);
     for (int32_t i = 0; i < plan->n_operands; i++) {
         if (plan->operands[i] < 0)
             continue;
@@ -69,7 +106,8 @@ static tc_status create_frame(const tc_bound_plan *bound, tc_frame **out)
 /*
  * Binding
  */
-static tc_status bind_variables(tc_session *session, tc_bound_plan *bound)
+/* Those of a stage have been filled before the run began, which holds the store. */
+static tc_status bind_variables(tc_session *session, const tc_entry *entry, tc_bound_plan *bound)
 {
     const tc_plan *plan = bound->plan;
     bound->variables =
@@ -79,7 +117,8 @@ static tc_status bind_variables(tc_session *session, tc_bound_plan *bound)
     for (int32_t i = 0; i < plan->n_variables; i++)
         TC_TRY(tc_store_declare(session->store, plan->variables[i].name, plan->variables[i].dtype,
                                 &plan->variables[i].shape, &bound->variables[i]));
-    return tc_session_fill_variables(session, bound->variables, plan->n_variables);
+    return entry->kept ? TC_OK
+                       : tc_session_fill_variables(session, bound->variables, plan->n_variables);
 }
 
 static tc_place operand_place(const tc_plan *plan, int32_t operand)
@@ -127,21 +166,15 @@ void tc_bound_plan_free(tc_session *session, tc_bound_plan *bound)
     tc_free(bound);
 }
 
-/* Every feed, also one that nothing needs, has the shape that was declared. Names are the planner's
- * to compare. */
-static tc_status check_feed_shapes(const tc_session *session, const tc_entry *entry,
-                                   const tc_shape *shapes)
+tc_status tc_entry_check_shape(const tc_entry *entry, int32_t feed, const tc_shape *shape)
 {
-    for (int32_t i = 0; i < entry->n_feeds; i++) {
-        const tc_shape *declared = &entry->feed_infos[i].shape;
-        if (tc_shape_compatible(declared, &shapes[i]))
-            continue;
-        char wants[TC_SHAPE_TEXT_SIZE], has[TC_SHAPE_TEXT_SIZE];
-        return tc_fail(TC_INVALID_ARGUMENT, "feed '%s' has shape %s, but the tensor is %s",
-                       tc_graph_node_at(session->graph, entry->feeds[i].node)->name,
-                       tc_shape_text(declared, wants), tc_shape_text(&shapes[i], has));
-    }
-    return TC_OK;
+    const tc_shape *declared = &entry->feed_infos[feed].shape;
+    if (tc_shape_compatible(declared, shape))
+        return TC_OK;
+    char wants[TC_SHAPE_TEXT_SIZE], has[TC_SHAPE_TEXT_SIZE];
+    return tc_fail(TC_INVALID_ARGUMENT, "feed '%s' has shape %s, but the tensor is %s",
+                   tc_graph_node_at(entry->graph, entry->feeds[feed].node)->name,
+                   tc_shape_text(declared, wants), tc_shape_text(shape, has));
 }
 
 static tc_status bind_plan(tc_session *session, const tc_entry *entry, const tc_shape *shapes,
@@ -155,13 +188,13 @@ static tc_status bind_plan(tc_session *session, const tc_entry *entry, const tc_
         bound->shapes ? TC_OK : tc_fail_memory((size_t)entry->n_feeds * sizeof *shapes, "a plan");
     if (status == TC_OK && entry->n_feeds > 0)
         memcpy(bound->shapes, shapes, (size_t)entry->n_feeds * sizeof *shapes);
-    if (status == TC_OK)
-        status = check_feed_shapes(session, entry, shapes);
+    for (int32_t i = 0; i < entry->n_feeds && status == TC_OK; i++)
+        status = tc_entry_check_shape(entry, i, &shapes[i]);
     if (status == TC_OK)
         status = tc_plan_create(entry->program, shapes, &session->view.target,
                                 session->memory_budget, &bound->plan);
     if (status == TC_OK)
-        status = bind_variables(session, bound);
+        status = bind_variables(session, entry, bound);
     if (status == TC_OK)
         status = bind_operands(bound);
     if (status != TC_OK) {
@@ -283,7 +316,7 @@ static tc_status enter(tc_session *session, tc_entry *entry, const feed_shapes *
     if (!bound)
         TC_TRY(add_plan(session, entry, feeds, &bound));
     if (out_frame && !frame) {
-        tc_status status = create_frame(bound, &frame);
+        tc_status status = create_frame(entry, bound, &frame);
         if (status != TC_OK) {
             tc_plan_leave(session, entry, bound, NULL);
             return status;

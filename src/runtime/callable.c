@@ -3,7 +3,7 @@
 
 #include "base/status.h"
 #include "core/shape.h"
-#include "runtime/session.h"
+#include "runtime/stages.h"
 
 tc_status tc_session_compile(tc_session *session, const tc_value *feeds, size_t n_feeds,
                              const tc_value *fetches, size_t n_fetches, const tc_value *targets,
@@ -16,10 +16,12 @@ tc_status tc_session_compile(tc_session *session, const tc_value *feeds, size_t 
     TC_OPTIONS(tc_callable_options, o, options);
     tc_entry *entry;
     TC_TRY(tc_entry_find(session, NULL, feeds, n_feeds, fetches, n_fetches, targets, n_targets,
-                         o.mode, &entry));
+                         o.mode, true, &entry));
     tc_callable *callable = tc_alloc_zero(1, sizeof *callable);
-    if (!callable)
+    if (!callable) {
+        tc_entry_leave(entry);
         return tc_fail_memory(sizeof *callable, "a callable");
+    }
     callable->references = 1;
     callable->session = tc_session_retain(session);
     callable->entry = entry;
@@ -38,6 +40,7 @@ void tc_callable_release(tc_callable *callable)
 {
     if (!callable || atomic_fetch_sub_explicit(&callable->references, 1, memory_order_acq_rel) != 1)
         return;
+    tc_entry_leave(callable->entry);
     tc_session_release(callable->session);
     tc_free(callable);
 }
@@ -83,7 +86,7 @@ static int32_t count_kernels(const tc_plan *plan, int32_t begin)
 }
 
 /* Enters the plan for `feed_shapes`, which must be known. */
-static tc_status enter_plan(tc_callable *callable, const tc_shape *feed_shapes,
+static tc_status enter_plan(tc_callable *callable, const tc_shape *feed_shapes, tc_entry **entry,
                             tc_bound_plan **bound)
 {
     if (!callable || (callable->entry->n_feeds > 0 && !feed_shapes))
@@ -95,13 +98,15 @@ static tc_status enter_plan(tc_callable *callable, const tc_shape *feed_shapes,
                            tc_shape_text(&feed_shapes[i], text), i);
         }
     }
-    return tc_plan_enter(callable->session, callable->entry, feed_shapes, bound, NULL);
+    *entry = callable->entry;
+    return tc_staged_enter_first(callable->session, entry, feed_shapes, bound);
 }
 
 tc_status tc_callable_plan(tc_callable *callable, const tc_shape *feed_shapes, tc_plan_info *info)
 {
+    tc_entry *entry;
     tc_bound_plan *bound;
-    TC_TRY(enter_plan(callable, feed_shapes, &bound));
+    TC_TRY(enter_plan(callable, feed_shapes, &entry, &bound));
     const tc_plan *plan = bound->plan;
     if (info)
         *info = (tc_plan_info){
@@ -115,7 +120,7 @@ tc_status tc_callable_plan(tc_callable *callable, const tc_shape *feed_shapes, t
             .recomputed = plan->recomputed,
             .branches = count_branches(plan),
         };
-    tc_plan_leave(callable->session, callable->entry, bound, NULL);
+    tc_plan_leave(callable->session, entry, bound, NULL);
     return TC_OK;
 }
 
@@ -124,10 +129,13 @@ tc_status tc_plan_dump(tc_callable *callable, const tc_shape *feed_shapes, tc_du
 {
     if (!file)
         return tc_fail(TC_INVALID_ARGUMENT, "plan: file is NULL");
+    tc_entry *entry;
     tc_bound_plan *bound;
-    TC_TRY(enter_plan(callable, feed_shapes, &bound));
+    TC_TRY(enter_plan(callable, feed_shapes, &entry, &bound));
     tc_status status = tc_plan_print(bound->plan, format, file);
-    tc_plan_leave(callable->session, callable->entry, bound, NULL);
+    tc_plan_leave(callable->session, entry, bound, NULL);
+    if (status == TC_OK && format == TC_DUMP_TEXT)
+        status = tc_staged_print_rest(callable->session, callable->entry, file);
     return status;
 }
 
@@ -136,9 +144,13 @@ tc_status tc_callable_passes(tc_callable *callable, tc_pass_info *passes, size_t
 {
     if (!callable || !count || (capacity > 0 && !passes))
         return tc_fail(TC_INVALID_ARGUMENT, "passes: the callable, passes or count is NULL");
-    const tc_program *program = callable->entry->program;
-    *count = (size_t)program->n_reports;
-    for (size_t i = 0; i < *count && i < capacity; i++)
-        passes[i] = program->reports[i];
+    const tc_staged *staged = callable->entry->staged;
+    *count = 0;
+    for (int32_t i = 0; i < (staged ? staged->stages.count : 1); i++) {
+        const tc_program *program = (staged ? staged->entries[i] : callable->entry)->program;
+        for (int32_t k = 0; k < program->n_reports; k++, ++*count)
+            if (*count < capacity)
+                passes[*count] = program->reports[k];
+    }
     return TC_OK;
 }

@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "base/status.h"
-#include "runtime/session.h"
+#include "runtime/stages.h"
 
 /* A request as edges, without a copy: feeds come as pairs with tensors or as bare values. */
 typedef struct request {
@@ -131,6 +131,7 @@ static tc_status fill_entry(tc_session *session, tc_entry *entry, const request 
         entry->fetches[i] = (tc_edge){r->fetches[i].node, r->fetches[i].output};
     for (size_t i = 0; i < r->n_targets; i++)
         entry->targets[i] = r->targets[i].node;
+    entry->graph = session->graph;
     tc_program_request wanted = {
         .feeds = entry->feeds,
         .fetches = entry->fetches,
@@ -147,6 +148,9 @@ static tc_status fill_entry(tc_session *session, tc_entry *entry, const request 
         .dump = session->dump,
         .dump_context = session->dump_context,
     };
+    TC_TRY(tc_staged_create(session, entry, &wanted));
+    if (entry->staged)
+        return TC_OK;
     return tc_program_create(session->graph, &wanted, &session->view.target, &entry->program);
 }
 
@@ -167,9 +171,48 @@ static tc_status create_entry(tc_session *session, const request *r, uint64_t ha
     return TC_OK;
 }
 
+/* Unlinks of the entries that nobody uses all but the `limit` most recently used. */
+static tc_entry *take_surplus(tc_session *session, int32_t limit)
+{
+    int32_t idle = 0;
+    tc_entry *surplus = NULL;
+    for (tc_entry **link = &session->entries; *link;) {
+        tc_entry *entry = *link;
+        if (atomic_load_explicit(&entry->users, memory_order_acquire) > 0 || ++idle <= limit) {
+            link = &entry->next;
+            continue;
+        }
+        *link = entry->next;
+        entry->next = surplus;
+        surplus = entry;
+    }
+    return surplus;
+}
+
+/* The entry of a known request, moved to the front; the session's lock is held. */
+static tc_entry *find_entry(tc_session *session, const request *r, uint64_t hash)
+{
+    for (tc_entry **link = &session->entries; *link; link = &(*link)->next) {
+        tc_entry *entry = *link;
+        if (!same_request(entry, r, hash))
+            continue;
+        *link = entry->next;
+        entry->next = session->entries;
+        session->entries = entry;
+        return entry;
+    }
+    return NULL;
+}
+
+void tc_entry_leave(tc_entry *entry)
+{
+    atomic_fetch_sub_explicit(&entry->users, 1, memory_order_release);
+}
+
 tc_status tc_entry_find(tc_session *session, const tc_feed *feeds, const tc_value *feed_values,
                         size_t n_feeds, const tc_value *fetches, size_t n_fetches,
-                        const tc_value *targets, size_t n_targets, tc_mode mode, tc_entry **out)
+                        const tc_value *targets, size_t n_targets, tc_mode mode, bool held,
+                        tc_entry **out)
 {
     request r = {.feeds = feeds,
                  .feed_values = feed_values,
@@ -191,17 +234,23 @@ tc_status tc_entry_find(tc_session *session, const tc_feed *feeds, const tc_valu
     tc_status status = TC_OK;
     /* Compiling under the lock keeps two threads from compiling the same program. */
     pthread_mutex_lock(&session->lock);
-    tc_entry *entry = session->entries;
-    while (entry && !same_request(entry, &r, hash))
-        entry = entry->next;
+    tc_entry *surplus = NULL, *entry = find_entry(session, &r, hash);
     if (!entry) {
         status = create_entry(session, &r, hash, &entry);
         if (status == TC_OK) {
+            surplus = take_surplus(session, session->program_cache - !held);
             entry->next = session->entries;
             session->entries = entry;
         }
     }
+    if (status == TC_OK)
+        atomic_fetch_add_explicit(&entry->users, 1, memory_order_relaxed);
     pthread_mutex_unlock(&session->lock);
+    while (surplus) {
+        tc_entry *next = surplus->next;
+        tc_entry_free(session, surplus);
+        surplus = next;
+    }
     *out = status == TC_OK ? entry : NULL;
     return status;
 }
@@ -213,6 +262,7 @@ void tc_entry_free(tc_session *session, tc_entry *entry)
         entry->plans = bound->next;
         tc_bound_plan_free(session, bound);
     }
+    tc_staged_free(session, entry->staged);
     tc_program_release(entry->program);
     pthread_mutex_destroy(&entry->lock);
     tc_arena_free(&entry->arena);

@@ -37,14 +37,18 @@ static tc_status find_entry(tc_session *session, tc_variable *const *variables,
                             const tc_value *values, int32_t count, tc_entry **entry)
 {
     tc_status status = tc_entry_find(session, NULL, NULL, 0, values, (size_t)count, NULL, 0,
-                                     TC_MODE_INFERENCE, entry);
-    if (status == TC_OK && (*entry)->program->writes)
+                                     TC_MODE_INFERENCE, false, entry);
+    if (status == TC_OK && (*entry)->program->writes) {
+        tc_entry_leave(*entry);
         status = tc_fail(TC_FAILED_PRECONDITION, "it updates a variable, which only runs may do");
+    }
     if (status == TC_OK || status == TC_RESOURCE_EXHAUSTED)
         return status;
     /* Which of several it is shows when they are taken one by one. */
-    for (int32_t i = 0; i < count && count > 1; i++)
+    for (int32_t i = 0; i < count && count > 1; i++) {
         TC_TRY(find_entry(session, &variables[i], &values[i], 1, entry));
+        tc_entry_leave(*entry);
+    }
     return tc_fail_prefix(status, "the initial value of variable '%s': ", variables[0]->name);
 }
 
@@ -60,7 +64,9 @@ static tc_status run_initial(tc_session *session, tc_variable **variables, int32
         TC_TRY(initial_value(session, variables[i], &values[i]));
     tc_entry *entry;
     TC_TRY(find_entry(session, variables, values, count, &entry));
-    TC_TRY(tc_entry_run_initial(session, entry, tensors));
+    tc_status status = tc_entry_run_initial(session, entry, tensors);
+    tc_entry_leave(entry);
+    TC_TRY(status);
     for (int32_t i = 0; i < count; i++)
         tc_store_fill(session->store, variables[i], tensors[i]);
     return TC_OK;

@@ -47,7 +47,21 @@ static const char *nonfinite_name(const void *data, tc_dtype dtype, int64_t i)
     return load_bits(data, i, tc_dtype_size(dtype)) & mantissa ? "NaN" : "Inf";
 }
 
-tc_status tc_check_step_numerics(const tc_plan *plan, const tc_step *step, void *const *operands)
+/* Elements of output `output` of `step`, whose buffer may be larger. */
+static int64_t count_elements(const tc_step *step, int32_t output, const tc_value_info *info,
+                              const int64_t *extents)
+{
+    if (!step->extents)
+        return tc_shape_size(&info->shape);
+    const int64_t *sizes = extents + step->extents - 1 + output * TC_MAX_RANK;
+    int64_t count = 1;
+    for (int32_t d = 0; d < info->shape.rank; d++)
+        count *= sizes[d];
+    return count;
+}
+
+tc_status tc_check_step_numerics(const tc_plan *plan, const tc_step *step, void *const *operands,
+                                 const int64_t *extents)
 {
     if (step->node < 0)
         return TC_OK;
@@ -57,7 +71,7 @@ tc_status tc_check_step_numerics(const tc_plan *plan, const tc_step *step, void 
             continue;
         const tc_value_info *info = &plan->buffers[buffer].info;
         const void *data = operands[step->first_output + i];
-        int64_t found = find_nonfinite(data, info->dtype, tc_shape_size(&info->shape));
+        int64_t found = find_nonfinite(data, info->dtype, count_elements(step, i, info, extents));
         if (found < 0)
             continue;
         char where[512];

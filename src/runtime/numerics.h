@@ -4,7 +4,9 @@
 
 #include "compiler/plan.h"
 
-/** INTERNAL naming node, output, element and value when an output of `step` holds NaN or Inf. */
-tc_status tc_check_step_numerics(const tc_plan *plan, const tc_step *step, void *const *operands);
+/** INTERNAL naming node, output, element and value when an output of `step` holds NaN or Inf.
+ * `operands` and `extents` are the run's. */
+tc_status tc_check_step_numerics(const tc_plan *plan, const tc_step *step, void *const *operands,
+                                 const int64_t *extents);
 
 #endif

@@ -10,20 +10,9 @@
 #include "runtime/deadline.h"
 #include "runtime/numerics.h"
 #include "runtime/profile.h"
-#include "runtime/session.h"
+#include "runtime/stages.h"
 
-/* One run: what the loop needs at hand. */
-typedef struct run {
-    tc_session *session;
-    tc_entry *entry;
-    tc_bound_plan *bound;
-    const tc_plan *plan;
-    tc_frame *frame;
-    const tc_cancellation *cancellation;
-    tc_profile *profile;
-    tc_deadline deadline;
-    tc_kernel_context context;
-} run;
+typedef tc_run run;
 
 /*
  * Checks
@@ -68,11 +57,11 @@ static bool overlap(const tc_tensor *a, const tc_tensor *b)
     return a0 < b0 + tc_tensor_bytes(b) && b0 < a0 + tc_tensor_bytes(a);
 }
 
-static tc_status check_output(const run *r, tc_tensor *const *outputs, int32_t i)
+tc_status tc_run_check_output(const char *name, const tc_value_info *info,
+                              tc_tensor *const *outputs, int32_t i, tc_tensor *const *feeds,
+                              int32_t n_feeds)
 {
-    const tc_value_info *info = &r->plan->outputs[i];
     const tc_tensor *output = outputs[i];
-    const char *name = tc_graph_node_at(r->session->graph, r->entry->fetches[i].node)->name;
     if (tc_tensor_dtype(output) != info->dtype ||
         !tc_shape_compatible(tc_tensor_shape(output), &info->shape)) {
         char has[TC_SHAPE_TEXT_SIZE], is[TC_SHAPE_TEXT_SIZE];
@@ -84,8 +73,8 @@ static tc_status check_output(const run *r, tc_tensor *const *outputs, int32_t i
     if (tc_tensor_is_read_only(output))
         return tc_fail(TC_INVALID_ARGUMENT, "output %d ('%s'): the given tensor is read-only", i,
                        name);
-    for (int32_t j = 0; j < r->entry->n_feeds; j++)
-        if (overlap(output, r->frame->pinned[j]))
+    for (int32_t j = 0; j < n_feeds; j++)
+        if (overlap(output, feeds[j]))
             return tc_fail(TC_INVALID_ARGUMENT,
                            "output %d ('%s') shares memory with the tensor of feed %d", i, name, j);
     for (int32_t j = 0; j < i; j++)
@@ -142,6 +131,7 @@ static inline tc_status run_step(const run *r, tc_kernel_context *context, const
     }
     context->workspace = step->workspace_bytes ? r->frame->arena + step->workspace_offset : NULL;
     context->packed = step->pack >= 0 ? r->frame->packed[step->pack]->blob : NULL;
+    context->extents = step->extents ? r->frame->extents + step->extents - 1 : NULL;
     return step->kernel->run(step->params, (const void *const *)(operands + step->first_input),
                              operands + step->first_output, context);
 }
@@ -163,7 +153,8 @@ static tc_status observe_steps(const run *r, tc_kernel_context *context, int32_t
         if (status != TC_OK)
             return fail_step(r, &steps[*at], status);
         if (r->session->check_numerics)
-            TC_TRY(tc_check_step_numerics(r->plan, &steps[*at], r->frame->operands));
+            TC_TRY(tc_check_step_numerics(r->plan, &steps[*at], r->frame->operands,
+                                          r->frame->extents));
     }
     return TC_OK;
 }
@@ -246,7 +237,8 @@ static tc_status compute(run *r)
         TC_TRY(run_region(r, region));
         at += region->n_steps;
     }
-    return run_steps(r, &r->context, &at, r->plan->n_compute);
+    bool writes = r->plan->program->writes; /* without, there is nothing to commit */
+    return run_steps(r, &r->context, &at, writes ? r->plan->n_compute : r->plan->n_steps);
 }
 
 /* The commit cannot fail: nothing is asked, and write kernels and copies return TC_OK. */
@@ -294,21 +286,29 @@ static tc_status patch_operands(run *r)
     return TC_OK;
 }
 
+tc_status tc_run_compute(tc_run *r)
+{
+    TC_TRY(patch_operands(r));
+    return compute(r);
+}
+
+tc_status tc_run_finish(tc_run *r)
+{
+    if (may_stop(r))
+        TC_TRY(check_stop_exactly(r));
+    if (r->plan->program->writes)
+        commit(r);
+    return TC_OK;
+}
+
 /* With the locks of the store held: the whole run. */
 static tc_status run_locked(run *r)
 {
-    bool writes = r->plan->program->writes;
-    int32_t rest = r->plan->n_compute;
     r->context.step = r->session->store->step;
-    TC_TRY(patch_operands(r));
-    TC_TRY(compute(r));
-    if (!writes && rest < r->plan->n_steps)
-        TC_TRY(run_steps(r, &r->context, &rest, r->plan->n_steps));
-    if (may_stop(r))
-        TC_TRY(check_stop_exactly(r));
-    if (writes)
-        commit(r);
-    return TC_OK;
+    if (r->staged)
+        return tc_staged_compute(r);
+    TC_TRY(tc_run_compute(r));
+    return tc_run_finish(r);
 }
 
 /* Waits for other writers, but no longer than to the deadline. */
@@ -335,13 +335,13 @@ static tc_status lock_writer(const run *r)
     return TC_OK;
 }
 
-static tc_status run_with_state(run *r)
+static tc_status run_with_state(run *r, bool writes)
 {
     tc_store *store = r->session->store;
     tc_status status;
     if (may_stop(r))
         TC_TRY(check_stop_exactly(r));
-    if (r->plan->program->writes) {
+    if (writes) {
         TC_TRY(lock_writer(r));
         status = run_locked(r);
         pthread_mutex_unlock(&store->writer);
@@ -353,13 +353,23 @@ static tc_status run_with_state(run *r)
     return status;
 }
 
-static tc_status run_watched(run *r)
+tc_status tc_run_guarded(tc_run *r, bool writes)
 {
+    if (r->deadline.at_ns == 0)
+        return run_with_state(r, writes);
     tc_watch *watch = &r->session->runtime->watch;
     TC_TRY(tc_watch_add(watch, &r->deadline));
-    tc_status status = run_with_state(r);
+    tc_status status = run_with_state(r, writes);
     tc_watch_remove(watch, &r->deadline);
     return status;
+}
+
+void tc_run_count(const tc_run *r, size_t copied_bytes)
+{
+    atomic_fetch_add_explicit(&r->session->counters.runs, 1, memory_order_relaxed);
+    if (copied_bytes > 0)
+        atomic_fetch_add_explicit(&r->session->counters.copied_bytes, copied_bytes,
+                                  memory_order_relaxed);
 }
 
 /*
@@ -370,7 +380,9 @@ static tc_status bind_outputs(run *r, tc_tensor *const *outputs)
     for (int32_t i = 0; i < r->entry->n_fetches; i++) {
         tc_tensor *output = outputs[i];
         if (output) {
-            TC_TRY(check_output(r, outputs, i));
+            const char *name = tc_graph_node_at(r->session->graph, r->entry->fetches[i].node)->name;
+            TC_TRY(tc_run_check_output(name, &r->plan->outputs[i], outputs, i, r->frame->pinned,
+                                       r->entry->n_feeds));
         } else {
             const tc_value_info *info = &r->plan->outputs[i];
             TC_TRY(tc_tensor_create(info->dtype, info->shape, &r->frame->created[i]));
@@ -392,7 +404,7 @@ static tc_status run_frame(run *r, const tc_inputs *inputs, tc_tensor **outputs)
     if (status == TC_OK && r->profile)
         status = tc_profile_begin(r->profile, r->bound->plan);
     if (status == TC_OK)
-        status = r->deadline.at_ns != 0 ? run_watched(r) : run_with_state(r);
+        status = tc_run_guarded(r, r->plan->program->writes);
     for (int32_t i = 0; i < r->entry->n_feeds; i++)
         tc_tensor_release(frame->pinned[i]);
     for (int32_t i = 0; i < r->entry->n_fetches; i++) {
@@ -420,6 +432,7 @@ static inline void begin(run *r, tc_session *session, tc_entry *entry)
     r->context.loop_index = 0;
     r->context.pool = session->pool;
     r->context.extents = NULL;
+    r->staged = NULL;
 }
 
 tc_status tc_entry_run(tc_session *session, tc_entry *entry, const tc_inputs *inputs,
@@ -431,17 +444,15 @@ tc_status tc_entry_run(tc_session *session, tc_entry *entry, const tc_inputs *in
     r.profile = limits->profile;
     r.deadline.at_ns = limits->deadline_ns;
     TC_TRY(tc_entry_check(session, entry, inputs, outputs));
+    if (entry->staged)
+        return tc_staged_run_all(&r, inputs, outputs);
     TC_TRY(tc_plan_enter_tensors(session, entry, inputs, &r.bound, &r.frame));
     r.plan = r.bound->plan;
     tc_status status = run_frame(&r, inputs, outputs);
     size_t copied_bytes = r.plan->copied_bytes;
     tc_plan_leave(session, entry, r.bound, r.frame);
-    if (status == TC_OK) {
-        atomic_fetch_add_explicit(&session->counters.runs, 1, memory_order_relaxed);
-        if (copied_bytes > 0)
-            atomic_fetch_add_explicit(&session->counters.copied_bytes, copied_bytes,
-                                      memory_order_relaxed);
-    }
+    if (status == TC_OK)
+        tc_run_count(&r, copied_bytes);
     return status;
 }
 
@@ -449,6 +460,8 @@ tc_status tc_entry_run_initial(tc_session *session, tc_entry *entry, tc_tensor *
 {
     run r;
     begin(&r, session, entry);
+    if (entry->staged)
+        return tc_staged_run_initial(&r, outputs);
     TC_TRY(tc_plan_enter(session, entry, NULL, &r.bound, &r.frame));
     r.plan = r.bound->plan;
     tc_status status = TC_OK;
@@ -460,12 +473,7 @@ tc_status tc_entry_run_initial(tc_session *session, tc_entry *entry, tc_tensor *
     if (status == TC_OK) {
         /* Other variables may be read, by initial values that depend on them. */
         pthread_rwlock_rdlock(&session->store->lock);
-        int32_t at = r.plan->n_compute;
-        status = patch_operands(&r);
-        if (status == TC_OK)
-            status = compute(&r);
-        if (status == TC_OK)
-            status = run_steps(&r, &r.context, &at, r.plan->n_steps);
+        status = tc_run_compute(&r);
         pthread_rwlock_unlock(&session->store->lock);
     }
     for (int32_t i = 0; i < entry->n_fetches && status != TC_OK; i++) {

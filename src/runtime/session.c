@@ -162,7 +162,9 @@ tc_status tc_session_run(tc_session *session, const tc_feed *feeds, size_t n_fee
     tc_run_limits limits;
     TC_TRY(tc_run_limits_read(options, &limits));
     TC_TRY(tc_entry_find(session, feeds, NULL, n_feeds, fetches, n_fetches, targets, n_targets,
-                         mode, &entry));
+                         mode, false, &entry));
     const tc_inputs inputs = {.feeds = feeds};
-    return tc_entry_run(session, entry, &inputs, outputs, &limits);
+    tc_status status = tc_entry_run(session, entry, &inputs, outputs, &limits);
+    tc_entry_leave(entry);
+    return status;
 }

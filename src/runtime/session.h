@@ -22,6 +22,7 @@ typedef struct tc_frame {
     void **outputs;      /* data of each output */
     tc_tensor **pinned;  /* feeds retained for the run */
     tc_tensor **created; /* outputs that the caller gave no tensor for; NULL between runs */
+    int64_t *extents;    /* of the plan: sizes that kernels tell, bounds before the first run */
     tc_packed *
         *packed; /* per pack of the plan; made when first used and when a variable has changed */
     uint64_t packed_step; /* of the store when `packed` was last looked at: then all of it is new */
@@ -64,7 +65,12 @@ typedef struct tc_entry {
     int32_t n_fetches;
     int32_t n_targets;
     tc_mode mode;
+    const tc_graph *graph; /* that the edges are of */
     tc_program *program;
+    struct tc_staged *staged; /* the stages that it runs in; NULL: program is the whole of it */
+    bool *kept;               /* of a stage, per fetch: its memory is part of the frame's. NULL: no
+                                 stage */
+    atomic_int users;         /* callables, and runs under way; without one it may be dropped */
     pthread_mutex_t lock;
     tc_bound_plan *plans;
     int32_t n_plans;
@@ -118,11 +124,14 @@ struct tc_callable {
 
 /* entry.c */
 
-/** The entry for a request by values, compiled now when it is new. All values are checked against
- * the session. */
+/** The entry for a request by values, compiled now when it is new; others may be dropped for it.
+ * All values are checked against the session. Give it back by tc_entry_leave; `held`: not soon. */
 tc_status tc_entry_find(tc_session *session, const tc_feed *feeds, const tc_value *feed_values,
                         size_t n_feeds, const tc_value *fetches, size_t n_fetches,
-                        const tc_value *targets, size_t n_targets, tc_mode mode, tc_entry **out);
+                        const tc_value *targets, size_t n_targets, tc_mode mode, bool held,
+                        tc_entry **out);
+/** Ends the use that tc_entry_find began. */
+void tc_entry_leave(tc_entry *entry);
 void tc_entry_free(tc_session *session, tc_entry *entry);
 
 /* bind.c */
@@ -136,6 +145,9 @@ tc_status tc_plan_enter_tensors(tc_session *session, tc_entry *entry, const tc_i
                                 tc_bound_plan **bound, tc_frame **frame);
 void tc_plan_leave(tc_session *session, tc_entry *entry, tc_bound_plan *bound, tc_frame *frame);
 void tc_bound_plan_free(tc_session *session, tc_bound_plan *bound);
+/** Whether a tensor of `shape` fits what was declared of feed `feed`. Every feed is asked, also one
+ * that nothing needs; names are the planner's to compare. */
+tc_status tc_entry_check_shape(const tc_entry *entry, int32_t feed, const tc_shape *shape);
 /* packed.c */
 
 /** Makes the packed weights and invariants of `frame` that it lacks or whose variables have changed.
