@@ -55,7 +55,7 @@ static tc_value convolution(fixture *f, const char *name)
 
 static const tc_program *compile_for(fixture *f, const tc_value *fetches, size_t n, tc_value target)
 {
-    test_request r = {0};
+    test_request r = {.request = {.disable_passes = "fuse_elementwise"}};
     request_feed(&r, f->x);
     request_feed(&r, f->image);
     for (size_t i = 0; i < n; i++)
