@@ -26,7 +26,7 @@ typedef struct job {
 #define INTEGERS_f32 tc_i32v
 #define INTEGERS_f64 tc_i64v
 
-/* The key or query beside which others lie along vectors. */
+/* What lies along the vectors of a tile of scores; the others are its lines. */
 typedef enum lanes { LANES_ARE_KEYS, LANES_ARE_ROWS } lanes;
 
 /* Keys [key, key + keys) against rows [row, row + rows) of an item. */

@@ -67,12 +67,8 @@ static void NAME(bias_row)(const job *j, int64_t item, int64_t row, int64_t key,
         bias[i] = bias[0];
 }
 
-/*
- * scores * scale + bias; -inf where the bias is or the key is not seen, whatever the score: what is
- * masked need not be a number. One line of the tile, whose lanes are `first`, first + 1, ... of
- * [0, count); lane i is seen when seen[i], or `all_seen` where that is NULL, is above key[i], or
- * all_key.
- */
+/* score * scale + bias; -inf where the bias is or the key is not below `seen`, whatever the score:
+ * what is masked need not be a number. */
 TC_INLINE VECTOR NAME(masked)(VECTOR score, REAL scale, VECTOR bias, VECTOR seen, VECTOR key)
 {
     VECTOR none = MATH(splat)(-(REAL)INFINITY);
@@ -80,13 +76,14 @@ TC_INLINE VECTOR NAME(masked)(VECTOR score, REAL scale, VECTOR bias, VECTOR seen
     return MATH(select)((bias == none) | (key >= seen), none, s);
 }
 
-/* Masks a tile in place: `lanes` says which of keys and rows are its lines; `ld` apart. */
+/* Masks a tile in place, whose lines are `ld` apart. */
 static void NAME(mask_tile)(const job *j, int worker, const tile *t, lanes along, REAL *scores,
                             int64_t ld)
 {
     const tc_attention *p = j->p;
     REAL *bias = part_of(j, worker, TC_ATTENTION_BIAS), *turned = NULL;
-    REAL seen[TC_ATTENTION_LANES], ramp[LANES];
+    REAL seen[TC_ATTENTION_LANES > TC_ATTENTION_LINES ? TC_ATTENTION_LANES : TC_ATTENTION_LINES];
+    REAL ramp[LANES];
     bool has_mask = p->mask_dtype != TC_DTYPE_INVALID;
     int64_t bias_ld = along == LANES_ARE_KEYS ? ld : round_up(t->keys, LANES);
     int64_t bias_rows = !has_mask ? 0 : p->mask_shared ? 1 : t->rows;
@@ -102,7 +99,7 @@ static void NAME(mask_tile)(const job *j, int worker, const tile *t, lanes along
         int64_t s = tc_attention_seen(p, t->row + i) - t->key;
         seen[i] = (REAL)(s < 0 ? 0 : min_i64(s, t->keys));
     }
-    for (int64_t i = t->rows; i < TC_ATTENTION_LANES; i++)
+    for (int64_t i = t->rows; i < round_up(t->rows, LANES); i++)
         seen[i] = 0;
     for (int i = 0; i < LANES; i++)
         ramp[i] = (REAL)i;
@@ -127,13 +124,12 @@ static void NAME(mask_tile)(const job *j, int worker, const tile *t, lanes along
         }
 }
 
-/* Statistics of the queries of a block. */
+/* Of the queries of a block: maximum and sum so far, and by what earlier sums have just shrunk. */
 typedef struct NAME(online) {
     REAL *most, *sum, *shrink;
 } NAME(online);
 
-/* New maximum `most` of what had the maximum *old: what to subtract, and by how much the sums so
- * far shrink. */
+/* What to subtract from scores whose maximum is `most`. */
 #define SHIFT_OF(most) MATH(select)((most) == -(REAL)INFINITY, MATH(splat)(0), most)
 
 /* One block of keys: scores become weights relative to the maximum so far. Lanes are queries. */
@@ -259,7 +255,7 @@ static void NAME(forward_blocks)(void *argument, int64_t begin, int64_t end, int
     const job *j = argument;
     for (int64_t i = begin; i < end; i++)
         NAME(forward_block)
-        (j, i / j->p->row_blocks, i % j->p->row_blocks * TC_ATTENTION_LANES, worker);
+    (j, i / j->p->row_blocks, i % j->p->row_blocks * TC_ATTENTION_LANES, worker);
 }
 
 static tc_status NAME(forward)(const void *params, const void *const *inputs, void *const *outputs,

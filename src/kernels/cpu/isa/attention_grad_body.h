@@ -136,8 +136,8 @@ static void NAME(backward_keys)(const job *j, int64_t item, int64_t key, int wor
         (t.keys, p->depth, t.rows, dscores, 1, WIDTH, q, p->depth, width, dk, p->depth, true);
         if (p->whole)
             NAME(multiply)
-            (t.rows, p->depth, t.keys, dscores, WIDTH, 1, k, p->depth, width,
-             result(p, j->out[Q], p->rows, item, t.row, p->depth), p->depth, true);
+        (t.rows, p->depth, t.keys, dscores, WIDTH, 1, k, p->depth, width,
+         result(p, j->out[Q], p->rows, item, t.row, p->depth), p->depth, true);
     }
     NAME(deliver)(p, dk, dk_to, t.keys * p->depth);
     NAME(deliver)(p, dv, dv_to, t.keys * p->depth_v);
@@ -205,7 +205,8 @@ static tc_status NAME(backward)(const void *params, const void *const *inputs, v
     const tc_attention *p = params;
     if (p->rows == 0 || p->n_k == 0) {
         for (int i = 0; i < 3; i++)
-            memset(outputs[i], 0, p->zeros[i]);
+            if (p->zeros[i])
+                memset(outputs[i], 0, p->zeros[i]);
         return TC_OK;
     }
     job j = {.p = p, .in = inputs, .out = outputs, .shared = context->workspace};
