@@ -7,6 +7,7 @@ int command_version(int argc, char **argv);
 int command_ops(int argc, char **argv);
 int command_devices(int argc, char **argv);
 int command_inspect(int argc, char **argv);
+int command_optimize(int argc, char **argv);
 
 /** Prints "tensorc COMMAND: text" on standard error and returns 2. */
 int usage_error(const char *command, const char *text, const char *argument);

@@ -18,6 +18,8 @@ static const command commands[] = {
      command_ops},
     {"devices", "", "list the devices and why others are missing", command_devices},
     {"inspect", "FILE", "describe a graph, checkpoint or saved model", command_inspect},
+    {"optimize", "FILE [OPTION...]", "show what the compiler makes of a graph or saved model",
+     command_optimize},
 };
 
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])
