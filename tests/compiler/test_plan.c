@@ -323,10 +323,11 @@ static void test_print(void **state)
     assert_ok(tc_plan_print(plan, TC_DUMP_TEXT, file));
     fclose(file);
     assert_non_null(strstr(text, "cpu_exp_f32"));
-    assert_non_null(strstr(text, "'exp' (feed 0:f32[8, 4]) -> arena+0:f32[8, 4]  <- peak\n"));
-    assert_non_null(strstr(text, "variable 'v':f32[4]"));
+    assert_non_null(
+        strstr(text, "'exp' (feed 'x' f32[8, 4] 128 B) -> arena+0 f32[8, 4] 128 B  <- peak\n"));
+    assert_non_null(strstr(text, "variable 'v' f32[4]"));
     assert_non_null(strstr(text, "commit"));
-    assert_non_null(strstr(text, "arena 128 bytes, 128 alive at step 0"));
+    assert_non_null(strstr(text, "arena 128 bytes (0.00 MB), 128 (0.00 MB) alive at step 0"));
     free(text);
 }
 
