@@ -409,7 +409,9 @@ static tc_status place_node(fuser *f, int32_t old)
     f->nodes[old] = role_of(f, node);
     f->nodes[old].read = read;
     TC_TRY(fuse_classify(f, node, old));
-    bool can = f->nodes[old].role != FUSE_NONE && node->n_controls == 0;
+    /* What is to be computed again is looked at node by node. */
+    bool can = f->nodes[old].role != FUSE_NONE && node->n_controls == 0 &&
+               !(node->notes && tc_node_note(node, "rematerialize"));
     for (int32_t k = 0; can && !joined && k < f->nodes[old].operands; k++) {
         int32_t group = open_group(f, node, k);
         joined = group >= 0 && join(f, group, old, node);
