@@ -64,6 +64,43 @@ static int compare_duration(const void *a, const void *b, void *context)
     return compare_size(a, b, context);
 }
 
+/* What takes most bytes for most steps first. */
+static int compare_area(const void *a, const void *b, void *context)
+{
+    const group *groups = context;
+    const group *x = &groups[*(const int32_t *)a], *y = &groups[*(const int32_t *)b];
+    double p = (double)x->bytes * (x->last - x->first + 1.0);
+    double q = (double)y->bytes * (y->last - y->first + 1.0);
+    if (p != q)
+        return p > q ? -1 : 1;
+    return compare_size(a, b, context);
+}
+
+/* In the order of time, as an allocator would. */
+static int compare_time(const void *a, const void *b, void *context)
+{
+    const group *groups = context;
+    const group *x = &groups[*(const int32_t *)a], *y = &groups[*(const int32_t *)b];
+    return x->rank < y->rank ? -1 : x->rank > y->rank;
+}
+
+/* By the end of time, the latest first. */
+static int compare_end(const void *a, const void *b, void *context)
+{
+    const group *groups = context;
+    const group *x = &groups[*(const int32_t *)a], *y = &groups[*(const int32_t *)b];
+    if (x->last != y->last)
+        return x->last > y->last ? -1 : 1;
+    return compare_size(a, b, context);
+}
+
+typedef int (*comparison)(const void *, const void *, void *);
+
+/* Orders to place groups in. Those after the first two are tried where these leave gaps. */
+static const comparison orders[] = {compare_size, compare_duration, compare_area, compare_time,
+                                    compare_end};
+#define N_ORDERS ((int)(sizeof orders / sizeof orders[0]))
+
 static int compare_span(const void *a, const void *b)
 {
     const span *x = a, *y = b;
@@ -115,7 +152,7 @@ static bool place(planner *p, group *g)
     return tc_add_size(g->offset, g->bytes, &top);
 }
 
-static bool place_all(planner *p, int (*compare)(const void *, const void *, void *), size_t *total)
+static bool place_all(planner *p, comparison compare, size_t *total)
 {
     for (int32_t i = 0; i < p->count; i++)
         p->order[i] = i;
@@ -162,18 +199,20 @@ static tc_status plan_groups(planner *p, size_t *total)
     for (int32_t i = 0; i < p->count; i++)
         p->groups[p->by_first[i]].rank = i;
     size_t bound = live_bound(p), other;
-    if (!place_all(p, compare_size, total))
+    int best = -1, last = -1;
+    for (int i = 0; i < N_ORDERS && (i < 2 || *total - bound > bound / 32); i++) {
+        if (best >= 0 && *total == bound)
+            break;
+        if (!place_all(p, orders[last = i], &other) || (best >= 0 && other >= *total))
+            continue;
+        *total = other;
+        best = i;
+    }
+    if (best < 0)
         return tc_fail(TC_RESOURCE_EXHAUSTED,
                        "intermediate results do not fit in the address space");
-    if (*total == bound)
-        return TC_OK;
-    /* A second order, kept where it is better. Offsets are a function of the order, so that placing
-     * again restores. */
-    if (place_all(p, compare_duration, &other) && other < *total) {
-        *total = other;
-        return TC_OK;
-    }
-    (void)place_all(p, compare_size, total);
+    if (best != last) /* offsets are a function of the order, so that placing again restores */
+        (void)place_all(p, orders[best], total);
     return TC_OK;
 }
 
