@@ -172,7 +172,9 @@ typedef struct tc_run_options {
  * when there is no fetch; `options` may be NULL. Errors: INVALID_ARGUMENT (feeds, fetches),
  * FAILED_PRECONDITION, CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, whatever a kernel reports.
  * Thread-safe. With given outputs and shapes seen before it does not allocate. The session keeps
- * one program for each combination of feeds, fetches, targets and mode as long as it lives.
+ * the programs of the requests (feeds, fetches, targets and mode) that were used last: see
+ * program_cache. Where shapes depend on elements (ops/dynamic.h) the run has several stages, each
+ * planned when its sizes are known; updates are applied at the end of the last one.
  */
 TC_MUST_USE TC_API tc_status tc_session_run(tc_session *session, const tc_feed *feeds,
                                             size_t n_feeds, const tc_value *fetches,

@@ -253,6 +253,29 @@ static void test_stages_in_functions(void **state)
     tc_graph_release(g);
 }
 
+/* What depends on constants and weights alone is found anew by each run. */
+static void test_stages_of_constants(void **state)
+{
+    tc_graph *g = tc_graph_create();
+    tc_value c = tc_constant_data(g, TC_F32, TC_SHAPE(4), ((float[]){0, 2, 0, 3}));
+    tc_value w =
+        tc_variable(g, "w", tc_constant_data(g, TC_F32, TC_SHAPE(3), ((float[]){4, 0, 5})));
+    tc_value places = tc_nonzero(c), values = tc_unique(tc_concat(TC_VALUES(w, c), 0));
+    tc_value sum = tc_add(tc_reduce_sum(tc_cast(places, TC_F32)), tc_reduce_sum(values));
+    tc_session *s = session_of(g);
+    tc_tensor *out[3] = {0};
+    for (int i = 0; i < 3; i++) {
+        assert_ok(tc_session_run(s, TC_NO_FEEDS, TC_FETCHES(places, values, sum), TC_NO_TARGETS,
+                                 out, NULL));
+        expect(out[0], TC_SHAPE(2, 1), ELEMENTS(1, 3));
+        expect(out[1], TC_SHAPE(5), ELEMENTS(0, 2, 3, 4, 5));
+        expect(out[2], TC_SCALAR, ELEMENTS(18));
+        release(out, 3);
+    }
+    tc_session_release(s);
+    tc_graph_release(g);
+}
+
 /* A value of a stage may be fed instead of computed. */
 static void test_stages_feed_inside(void **state)
 {
