@@ -336,7 +336,7 @@ static void run_tile(const work *w, const conv_tile *t)
     /* Rows are finished, or leave for the result, while they are in the first cache. */
     int64_t step = t->m;
     if (w->after)
-        step = tc_epilogue_rows(t->n, size, tc_gemm_micro_of(conv->isa)->strip);
+        step = tc_epilogue_rows(t->m, t->n, size, tc_gemm_micro_of(conv->isa)->strip);
     for (int64_t row = 0; row < t->m; row += step) {
         int64_t m = min_i64(step, t->m - row);
         multiply(w, t, row, m, k, all - k);

@@ -76,12 +76,14 @@ typedef struct tc_epilogue_code {
     void (*f64)(const tc_epilogue *epilogue, const tc_epilogue_tile *tile);
 } tc_epilogue_code;
 
-/** Rows of a tile of `columns` elements of `size` bytes to compute before they are finished: whole
- * strips of `strip` rows that stay in the first cache. */
-static inline int64_t tc_epilogue_rows(int64_t columns, size_t size, int64_t strip)
+/** How many of `rows` rows of a tile, of `columns` elements of `size` bytes, to compute before they
+ * are finished: equal strips of at most `strip` rows, as many as stay in the first cache. */
+static inline int64_t tc_epilogue_rows(int64_t rows, int64_t columns, size_t size, int64_t strip)
 {
-    int64_t strips = 16384 / ((columns > 0 ? columns : 1) * strip * (int64_t)size);
-    return strips > 1 ? strips * strip : strip;
+    int64_t strips = (rows + strip - 1) / strip;
+    int64_t height = strips > 1 ? (rows + strips - 1) / strips : strip;
+    int64_t together = 16384 / ((columns > 0 ? columns : 1) * height * (int64_t)size);
+    return together > 1 ? together * height : height;
 }
 
 #endif

@@ -182,7 +182,7 @@ bool tc_gemm_plan(tc_gemm *g, int threads)
     g->worker_bytes = parts[0] + parts[1] + parts[2];
     g->single = g->items == 1 && g->mode == MODE_DIRECT && g->worker_bytes == 0 &&
                 g->m <= g->row_tile && g->n <= g->column_tile && g->k <= g->depth &&
-                g->m <= tc_epilogue_rows(g->n, size, tc_gemm_micro_of(g->isa)->strip);
+                g->m <= tc_epilogue_rows(g->m, g->n, size, tc_gemm_micro_of(g->isa)->strip);
     g->packed_bytes = g->shared_bytes = 0;
     if (g->mode == MODE_SHARED || g->mode == MODE_LOCAL) {
         size_t all;
@@ -291,7 +291,7 @@ static void run_dots(const tile *t, const void *a, const void *b)
     const void *left = at(g, a, t->i * g->lda);
     size_t size = compute_size(g);
     /* Finished by columns, while they are in the first cache. */
-    int64_t columns = t->after ? tc_epilogue_rows(t->m, size, 4) : t->n;
+    int64_t columns = t->after ? tc_epilogue_rows(t->n, t->m, size, 4) : t->n;
     for (int64_t j = 0; j < t->n; j += columns) {
         int64_t n = min_i64(columns, t->n - j);
         const void *right = at(g, b, (t->j + j) * g->ldb);
@@ -313,7 +313,7 @@ static void run_products(const tile *t, const void *a, const void *b, const void
     int64_t width = panel_width(g);
     size_t size = compute_size(g);
     int64_t a_row = g->transpose_a ? 1 : g->lda, a_column = g->transpose_a ? g->lda : 1;
-    int64_t together = t->after ? tc_epilogue_rows(t->n, size, tc_gemm_micro_of(g->isa)->strip) : 0;
+    int64_t strip = tc_gemm_micro_of(g->isa)->strip;
     int64_t p = 0;
     do { /* k = 0 makes one pass, which writes zeros */
         int64_t depth = min_i64(g->depth, g->k - p);
@@ -342,7 +342,7 @@ static void run_products(const tile *t, const void *a, const void *b, const void
                 left_row = g->transpose_a ? 1 : ld;
                 left_column = g->transpose_a ? ld : 1;
             }
-            int64_t step = finishes ? together : rows;
+            int64_t step = finishes ? tc_epilogue_rows(rows, t->n, size, strip) : rows;
             for (int64_t done = 0; done < rows; done += step) {
                 int64_t count = min_i64(step, rows - done);
                 multiply(g, count, t->n, depth, left + (size_t)(done * left_row) * size, left_row,

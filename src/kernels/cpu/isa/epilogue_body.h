@@ -1,46 +1,67 @@
 /* Included by epilogue.c for float and double: S is the type, V a vector of LANES of it; NARROW
  * says that results of 16 bits are computed in it too. */
 
-/* One function whose branches are always the same: a copy of the loop for each activation would
- * gain nothing. */
-TC_INLINE V NAME(activate)(tc_epilogue_function function, V x)
+/* What stands for a factor and for terms that are not given: x * 1 and x + -0 are x. */
+static const S NAME(ones)[LANES] = SPLAT(1);
+static const S NAME(zeros)[LANES] = SPLAT((S)-0.0);
+
+/* The elements of a row as loads see them: an array, or one vector that does not move. */
+typedef struct NAME(operand) {
+    const S *at;
+    int64_t step;
+} NAME(operand);
+
+TC_INLINE NAME(operand) NAME(operand_of)(const S *given, int64_t step, const S *otherwise, S *room)
+{
+    if (given && step)
+        return (NAME(operand)){given, LANES};
+    if (!given)
+        return (NAME(operand)){otherwise, 0};
+    NAME(store)(room, NAME(splat)(*given));
+    return (NAME(operand)){room, 0};
+}
+
+/* Functions that take longer than another pass over a row in the first cache. */
+static void NAME(activate)(tc_epilogue_function function, S *x, int64_t count)
 {
     switch (function) {
-    case TC_EPILOGUE_RELU: return NAME(max)(NAME(splat)(0), x);
-    case TC_EPILOGUE_SIGMOID: return NAME(sigmoid)(x);
-    case TC_EPILOGUE_TANH: return NAME(tanh)(x);
-    case TC_EPILOGUE_GELU: return NAME(gelu)(x);
-    case TC_EPILOGUE_GELU_TANH: return NAME(gelu_tanh)(x);
-    default: return x;
+    case TC_EPILOGUE_SIGMOID: NAME(map)(NAME(sigmoid), x, x, count); break;
+    case TC_EPILOGUE_TANH: NAME(map)(NAME(tanh), x, x, count); break;
+    case TC_EPILOGUE_GELU: NAME(map)(NAME(gelu), x, x, count); break;
+    case TC_EPILOGUE_GELU_TANH: NAME(map)(NAME(gelu_tanh), x, x, count); break;
+    default: break;
     }
 }
 
-TC_INLINE V NAME(fetch)(const S *p, int64_t count)
-{
-    return count >= LANES ? NAME(load)(p) : NAME(load_part)(p, count);
-}
-
-/* `count` elements of a row. Where nothing is given, x * 1 and x + -0 are x. */
+/* `count` elements of a row; scale and bias are theirs with `step`, else one for all. */
 static void NAME(finish_row)(const tc_epilogue *e, const S *from, S *to, const S *scale,
                              const S *bias, int64_t step, const S *residual, int64_t count)
 {
+    S room[2][LANES];
     const V alpha = NAME(splat)((S)e->alpha);
-    V factor = NAME(splat)(scale ? *scale : 1), term = NAME(splat)(bias ? *bias : (S)-0.0);
-    V rest = NAME(splat)((S)-0.0);
-    for (int64_t i = 0; i < count; i += LANES) {
-        if (scale && step)
-            factor = NAME(fetch)(scale + i, count - i);
-        if (bias && step)
-            term = NAME(fetch)(bias + i, count - i);
-        if (residual)
-            rest = NAME(fetch)(residual + i, count - i);
-        V x = NAME(fetch)(from + i, count - i) * alpha * factor + term + rest;
-        x = NAME(activate)(e->activation, x);
-        if (count - i >= LANES)
-            NAME(store)(to + i, x);
-        else
-            NAME(store_part)(to + i, count - i, x);
+    /* No number is below the limit of what is not relu. */
+    const V low = NAME(splat)(e->activation == TC_EPILOGUE_RELU ? 0 : (S)-INFINITY);
+    NAME(operand) factor = NAME(operand_of)(scale, step, NAME(ones), room[0]);
+    NAME(operand) term = NAME(operand_of)(bias, step, NAME(zeros), room[1]);
+    NAME(operand) rest = NAME(operand_of)(residual, 1, NAME(zeros), NULL);
+    int64_t i = 0;
+#define WHOLE(p) NAME(load)(p)
+#define PART(p)  NAME(load_part)(p, count - i)
+#define ELEMENTS(LOAD) \
+    NAME(max)(low, LOAD(from + i) * alpha * LOAD(factor.at) + LOAD(term.at) + LOAD(rest.at))
+    for (; i + LANES <= count; i += LANES) {
+        NAME(store)(to + i, ELEMENTS(WHOLE));
+        factor.at += factor.step;
+        term.at += term.step;
+        rest.at += rest.step;
     }
+    if (i < count)
+        NAME(store_part)(to + i, count - i, ELEMENTS(PART));
+#undef ELEMENTS
+#undef WHOLE
+#undef PART
+    if (e->activation > TC_EPILOGUE_RELU)
+        NAME(activate)(e->activation, to, count);
 }
 
 #if NARROW
@@ -84,4 +105,5 @@ static void NAME(finish)(const tc_epilogue *e, const tc_epilogue_tile *t)
 #undef V
 #undef NAME
 #undef LANES
+#undef SPLAT
 #undef NARROW
