@@ -125,8 +125,10 @@ static void accept_parts(ranges *r)
         int32_t value = p->first[i];
         if (r->part[i])
             p->shown[i] = accept_part(r, node);
-        for (int32_t k = 0; r->part[i] && !p->shown[i] && k < node->n_outputs; k++)
+        for (int32_t k = 0; r->part[i] && !p->shown[i] && k < node->n_outputs; k++) {
             r->within[value + k] = -1;
+            r->at[value + k] = 0;
+        }
         for (int32_t k = 0; p->needed[i] && k < node->n_inputs; k++) {
             if (!tc_plan_reads(node, k))
                 continue;
