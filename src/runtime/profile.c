@@ -17,9 +17,15 @@ typedef struct step_times {
     int64_t end_ns;
 } step_times;
 
-struct tc_profile {
-    tc_plan *plan; /* retained; a run of another plan starts anew */
+/* One stage of the runs; most have but one. */
+typedef struct part {
+    tc_plan *plan; /* retained */
     step_times *times;
+} part;
+
+struct tc_profile {
+    TC_VECTOR(part) parts; /* a run of another plan starts its part anew */
+    step_times *times;     /* of the part under way */
 };
 
 int64_t tc_clock_ns(void)
@@ -37,26 +43,38 @@ tc_status tc_profile_create(tc_profile **out)
     return *out ? TC_OK : tc_fail_memory(sizeof **out, "a profile");
 }
 
+static void forget_parts(tc_profile *profile, size_t kept)
+{
+    while (profile->parts.count > kept) {
+        part *last = &profile->parts.data[--profile->parts.count];
+        tc_plan_release(last->plan);
+        tc_free(last->times);
+    }
+}
+
 void tc_profile_destroy(tc_profile *profile)
 {
     if (!profile)
         return;
-    tc_plan_release(profile->plan);
-    tc_free(profile->times);
+    forget_parts(profile, 0);
+    tc_vector_free(&profile->parts);
     tc_free(profile);
 }
 
-tc_status tc_profile_begin(tc_profile *profile, tc_plan *plan)
+tc_status tc_profile_begin(tc_profile *profile, tc_plan *plan, int32_t stage)
 {
-    if (profile->plan == plan)
+    size_t at = (size_t)stage, count = (size_t)plan->n_steps;
+    if (at < profile->parts.count && profile->parts.data[at].plan == plan) {
+        profile->times = profile->parts.data[at].times;
         return TC_OK;
-    size_t count = (size_t)plan->n_steps;
+    }
     step_times *times = tc_alloc_zero(count ? count : 1, sizeof *times);
-    if (!times)
+    if (!times || !tc_vector_reserve(&profile->parts, at + 1)) {
+        tc_free(times);
         return tc_fail_memory(count * sizeof *times, "a profile");
-    tc_plan_release(profile->plan);
-    tc_free(profile->times);
-    profile->plan = tc_plan_retain(plan);
+    }
+    forget_parts(profile, at); /* what follows belonged to another plan too */
+    profile->parts.data[profile->parts.count++] = (part){tc_plan_retain(plan), times};
     profile->times = times;
     return TC_OK;
 }
@@ -99,41 +117,55 @@ static tc_node_cost step_cost(const tc_plan *plan, const tc_step *step)
                            : (tc_node_cost){0, 2 * (double)step->copy_bytes};
 }
 
-typedef struct ranked {
-    int64_t total_ns;
-    int32_t step;
-} ranked;
+/* One step of one part, as it is printed. */
+typedef struct row {
+    const tc_plan *plan;
+    const tc_step *step;
+    const step_times *times;
+    int32_t place; /* among all rows in order */
+} row;
 
 static int by_total(const void *a, const void *b)
 {
-    const ranked *x = a, *y = b;
-    if (x->total_ns != y->total_ns)
-        return x->total_ns < y->total_ns ? 1 : -1;
-    return x->step - y->step;
+    const row *x = a, *y = b;
+    if (x->times->total_ns != y->times->total_ns)
+        return x->times->total_ns < y->times->total_ns ? 1 : -1;
+    return x->place - y->place;
 }
 
 static tc_status check_recorded(const tc_profile *profile)
 {
-    if (profile && profile->plan)
+    if (profile && profile->parts.count > 0)
         return TC_OK;
     return tc_fail(TC_FAILED_PRECONDITION,
                    "profile: nothing recorded; give it to a run in tc_run_options first");
 }
 
-/* Steps by the time they took, in memory of the caller; the sum of all times. */
-static tc_status rank_steps(const tc_profile *profile, ranked **out, int64_t *total)
+/* All steps in the order of the run, in memory of the caller. */
+static tc_status list_rows(const tc_profile *profile, row **out, int32_t *count)
 {
-    size_t count = (size_t)profile->plan->n_steps;
-    ranked *order = tc_alloc(count ? count * sizeof *order : 1);
-    if (!order)
-        return tc_fail_memory(count * sizeof *order, "a profile");
-    *total = 0;
-    for (size_t i = 0; i < count; i++) {
-        order[i] = (ranked){profile->times[i].total_ns, (int32_t)i};
-        *total += profile->times[i].total_ns;
+    size_t total = 0;
+    *count = 0;
+    TC_TRY(check_recorded(profile));
+    for (size_t i = 0; i < profile->parts.count; i++)
+        total += (size_t)profile->parts.data[i].plan->n_steps;
+    row *rows = tc_alloc(total ? total * sizeof *rows : 1);
+    if (!rows)
+        return tc_fail_memory(total * sizeof *rows, "a profile");
+    for (size_t i = 0; i < profile->parts.count; i++) {
+        const part *p = &profile->parts.data[i];
+        for (int32_t k = 0; k < p->plan->n_steps; k++, ++*count)
+            rows[*count] = (row){p->plan, &p->plan->steps[k], &p->times[k], *count};
     }
-    qsort(order, count, sizeof *order, by_total);
-    *out = order;
+    *out = rows;
+    return TC_OK;
+}
+
+/* Likewise by the time they took. */
+static tc_status rank_rows(const tc_profile *profile, row **out, int32_t *count)
+{
+    TC_TRY(list_rows(profile, out, count));
+    qsort(*out, (size_t)*count, sizeof **out, by_total);
     return TC_OK;
 }
 
@@ -147,16 +179,18 @@ tc_status tc_profile_print(const tc_profile *profile, FILE *file)
 {
     if (!file)
         return tc_fail(TC_INVALID_ARGUMENT, "profile: file is NULL");
-    TC_TRY(check_recorded(profile));
-    const tc_plan *plan = profile->plan;
-    ranked *order;
-    int64_t total;
-    TC_TRY(rank_steps(profile, &order, &total));
+    row *rows;
+    int32_t count;
+    int64_t total = 0;
+    TC_TRY(rank_rows(profile, &rows, &count));
+    for (int32_t i = 0; i < count; i++)
+        total += rows[i].times->total_ns;
     fprintf(file, "%-40s %-24s %-32s %8s %12s %10s %6s %9s %8s\n", "node", "operator", "kernel",
             "calls", "total us", "mean us", "share", "GFLOP/s", "GB/s");
-    for (int32_t i = 0; i < plan->n_steps; i++) {
-        const tc_step *step = &plan->steps[order[i].step];
-        const step_times *times = &profile->times[order[i].step];
+    for (int32_t i = 0; i < count; i++) {
+        const tc_plan *plan = rows[i].plan;
+        const tc_step *step = rows[i].step;
+        const step_times *times = rows[i].times;
         tc_node_cost cost = step_cost(plan, step);
         double us = (double)times->total_ns / 1e3;
         fprintf(file, "%-40s %-24s %-32s %8lld %12.1f %10.2f %5.1f%% %9.2f %8.2f\n",
@@ -165,7 +199,7 @@ tc_status tc_profile_print(const tc_profile *profile, FILE *file)
                 total ? 100.0 * (double)times->total_ns / (double)total : 0.0,
                 rate(times, cost.flops), rate(times, cost.bytes));
     }
-    tc_free(order);
+    tc_free(rows);
     return ferror(file) ? tc_fail(TC_UNAVAILABLE, "profile: cannot write") : TC_OK;
 }
 
@@ -188,11 +222,11 @@ static tc_status write_text(tc_text *text, const char *path)
     return status;
 }
 
-static void append_row(const tc_profile *profile, int32_t index, tc_text *text)
+static void append_row(const row *r, tc_text *text)
 {
-    const tc_plan *plan = profile->plan;
-    const tc_step *step = &plan->steps[index];
-    const step_times *times = &profile->times[index];
+    const tc_plan *plan = r->plan;
+    const tc_step *step = r->step;
+    const step_times *times = r->times;
     tc_node_cost cost = step_cost(plan, step);
     double us = (double)times->total_ns / 1e3;
     tc_text_append(text, "{\"node\":");
@@ -212,18 +246,17 @@ tc_status tc_profile_write_json(const tc_profile *profile, const char *path)
 {
     if (!path)
         return tc_fail(TC_INVALID_ARGUMENT, "profile: path is NULL");
-    TC_TRY(check_recorded(profile));
-    ranked *order;
-    int64_t total;
-    TC_TRY(rank_steps(profile, &order, &total));
+    row *rows;
+    int32_t count;
+    TC_TRY(rank_rows(profile, &rows, &count));
     tc_text text = {0};
     tc_text_append(&text, "{\"nodes\":[");
-    for (int32_t i = 0; i < profile->plan->n_steps; i++) {
+    for (int32_t i = 0; i < count; i++) {
         tc_text_append(&text, "%s\n", i ? "," : "");
-        append_row(profile, order[i].step, &text);
+        append_row(&rows[i], &text);
     }
     tc_text_append(&text, "\n]}\n");
-    tc_free(order);
+    tc_free(rows);
     return write_text(&text, path);
 }
 
@@ -232,18 +265,20 @@ tc_status tc_profile_write_trace(const tc_profile *profile, const char *path)
 {
     if (!path)
         return tc_fail(TC_INVALID_ARGUMENT, "profile: path is NULL");
-    TC_TRY(check_recorded(profile));
-    const tc_plan *plan = profile->plan;
+    row *rows;
+    int32_t count;
     int64_t origin = INT64_MAX;
     const char *separator = "";
-    for (int32_t i = 0; i < plan->n_steps; i++)
-        if (profile->times[i].calls > 0 && profile->times[i].begin_ns < origin)
-            origin = profile->times[i].begin_ns;
+    TC_TRY(list_rows(profile, &rows, &count));
+    for (int32_t i = 0; i < count; i++)
+        if (rows[i].times->calls > 0 && rows[i].times->begin_ns < origin)
+            origin = rows[i].times->begin_ns;
     tc_text text = {0};
     tc_text_append(&text, "{\"traceEvents\":[");
-    for (int32_t i = 0; i < plan->n_steps; i++) {
-        const tc_step *step = &plan->steps[i];
-        const step_times *times = &profile->times[i];
+    for (int32_t i = 0; i < count; i++) {
+        const tc_plan *plan = rows[i].plan;
+        const tc_step *step = rows[i].step;
+        const step_times *times = rows[i].times;
         if (times->calls == 0) /* the run failed before */
             continue;
         tc_text_append(&text, "%s\n{\"ph\":\"X\",\"pid\":1,\"tid\":%d,\"name\":", separator,
@@ -259,5 +294,6 @@ tc_status tc_profile_write_trace(const tc_profile *profile, const char *path)
         tc_text_append(&text, "}}");
     }
     tc_text_append(&text, "\n]}\n");
+    tc_free(rows);
     return write_text(&text, path);
 }

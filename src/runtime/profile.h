@@ -11,8 +11,8 @@
 /** Nanoseconds of a monotonic clock. */
 int64_t tc_clock_ns(void);
 
-/** Readies `profile` for a run of `plan`. */
-tc_status tc_profile_begin(tc_profile *profile, tc_plan *plan);
+/** Readies `profile` for running `plan`, of stage `stage` (0: the first or only one) of a run. */
+tc_status tc_profile_begin(tc_profile *profile, tc_plan *plan, int32_t stage);
 /** Adds one call. Lanes may record different steps at the same time. */
 void tc_profile_record(tc_profile *profile, int32_t step, int64_t begin_ns, int64_t end_ns);
 

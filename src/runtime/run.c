@@ -402,7 +402,7 @@ static tc_status run_frame(run *r, const tc_inputs *inputs, tc_tensor **outputs)
     }
     tc_status status = bind_outputs(r, outputs);
     if (status == TC_OK && r->profile)
-        status = tc_profile_begin(r->profile, r->bound->plan);
+        status = tc_profile_begin(r->profile, r->bound->plan, 0);
     if (status == TC_OK)
         status = tc_run_guarded(r, r->plan->program->writes);
     for (int32_t i = 0; i < r->entry->n_feeds; i++)

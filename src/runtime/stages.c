@@ -345,7 +345,7 @@ static tc_status enter_stage(tc_run *r, const tc_entry *entry, int32_t index)
     r->bound = own->bound;
     r->plan = own->bound->plan;
     r->frame = own->frame;
-    return r->profile ? tc_profile_begin(r->profile, own->bound->plan) : TC_OK;
+    return r->profile ? tc_profile_begin(r->profile, own->bound->plan, index) : TC_OK;
 }
 
 /* The tensor for fetch `user` of the whole request: the given one, or a new one. */

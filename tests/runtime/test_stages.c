@@ -220,6 +220,9 @@ static void test_stages_pass_shapes(void **state)
     FILE *file = fmemopen(text, sizeof text, "w");
     assert_ok(tc_profile_print(profile, file));
     fclose(file);
+    /* Both stages are there, and what only gave a shape is in none. */
+    assert_non_null(strstr(text, "boolean_mask"));
+    assert_non_null(strstr(text, "expand_like"));
     assert_null(strstr(text, "exp "));
     release(out, 1);
     tc_tensor_release(t);
@@ -422,12 +425,19 @@ static void test_stages_saved(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stages_of_a_mask),       cmocka_unit_test(test_stages_given_outputs),
-        cmocka_unit_test(test_stages_in_a_chain),      cmocka_unit_test(test_stages_misuse),
-        cmocka_unit_test(test_stages_after_an_update), cmocka_unit_test(test_stages_pass_shapes),
-        cmocka_unit_test(test_stages_in_functions),    cmocka_unit_test(test_stages_feed_inside),
-        cmocka_unit_test(test_stages_unique),          cmocka_unit_test(test_stages_plans),
-        cmocka_unit_test(test_stages_of_many_threads), cmocka_unit_test(test_stages_saved),
+        cmocka_unit_test(test_stages_of_a_mask),
+        cmocka_unit_test(test_stages_given_outputs),
+        cmocka_unit_test(test_stages_in_a_chain),
+        cmocka_unit_test(test_stages_misuse),
+        cmocka_unit_test(test_stages_after_an_update),
+        cmocka_unit_test(test_stages_pass_shapes),
+        cmocka_unit_test(test_stages_in_functions),
+        cmocka_unit_test(test_stages_feed_inside),
+        cmocka_unit_test(test_stages_of_constants),
+        cmocka_unit_test(test_stages_unique),
+        cmocka_unit_test(test_stages_plans),
+        cmocka_unit_test(test_stages_of_many_threads),
+        cmocka_unit_test(test_stages_saved),
     };
     return cmocka_run_group_tests_name("stages", tests, NULL, NULL);
 }
