@@ -8,6 +8,9 @@
 
 #include "compiler/planner.h"
 
+/* Another order must save this part of the memory. */
+#define WORTH 16
+
 /* Lists per step or per storage: those of i are items[begin[i]] ... items[begin[i + 1] - 1]. */
 typedef struct lists {
     int32_t *begin;
@@ -269,6 +272,10 @@ static tc_status try_order(scheduler *s, const int32_t *order, size_t *least)
     TC_TRY(tc_plan_measure(p));
     if (p->plan->live_bytes < *least) {
         *least = p->plan->live_bytes;
+        if (!p->built_steps) {
+            p->built_steps = steps;
+            p->built_workspaces = workspaces;
+        }
         return TC_OK;
     }
     memcpy(p->steps.data, steps, bytes);
@@ -297,9 +304,11 @@ tc_status tc_plan_low_peak(tc_planner *p)
     schedule(&s, forward);
     s.backward = true;
     schedule(&s, backward);
-    size_t built = least;
+    /* What was built has results read soon after they are computed: worth a little memory. */
+    least -= least / WORTH;
     TC_TRY(try_order(&s, forward, &least));
-    if (least < built) { /* `backward` counts built steps: see what comes after the first of both */
+    if (p->built_steps) { /* `backward` counts built steps: see what comes after the first of both
+                           */
         int32_t *place = ints(&s, (size_t)s.n);
         if (!place)
             return tc_compiler_exhausted();

@@ -239,7 +239,8 @@ static tc_status list_choices(recomputer *r, int32_t peak)
         if (!tc_vector_push(&r->choices, ((choice){price, s, use})))
             return tc_compiler_exhausted();
     }
-    qsort(r->choices.data, r->choices.count, sizeof *r->choices.data, compare_choices);
+    if (r->choices.count > 0)
+        qsort(r->choices.data, r->choices.count, sizeof *r->choices.data, compare_choices);
     return TC_OK;
 }
 
@@ -552,6 +553,15 @@ tc_status tc_plan_recompute(tc_planner *p)
     }
     if (status == TC_OK)
         status = tc_plan_place(p);
+    /* Steps that were moved to free memory keep many values waiting for each other, which cannot be
+     * computed again. */
+    if (status == TC_OK && p->memory_budget > 0 && p->plan->arena_bytes > p->memory_budget &&
+        p->plan->recomputed == 0 && p->built_steps) {
+        size_t n = (size_t)p->plan->n_compute;
+        memcpy(p->steps.data, p->built_steps, n * sizeof *p->built_steps);
+        memcpy(p->step_workspace.data, p->built_workspaces, n * sizeof *p->built_workspaces);
+        status = tc_plan_place(p);
+    }
     r.only_asked = false;
     r.limit = INT32_MAX;
     /* What the placement loses is made up for by aiming lower. */

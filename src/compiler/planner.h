@@ -71,6 +71,10 @@ typedef struct tc_planner {
     TC_VECTOR(tc_region) regions; /* lane_begin lies in plan->arena */
     int32_t *branch_order;        /* step that regions put at each place */
 
+    /* The compute steps as they were built, where tc_plan_low_peak has changed their order. */
+    tc_step *built_steps;
+    int32_t *built_workspaces;
+
     /* Of the last tc_plan_measure: the storages of the arena. */
     tc_lifetime *blocks;
     int32_t *block_of; /* per storage, -1 */
