@@ -82,15 +82,23 @@ static tc_status check_feeds(tc_planner *p)
     return status;
 }
 
-/* What was inferred with every dimension known needs no second time. */
+static bool info_is_static(const tc_value_info *info)
+{
+    for (int32_t i = 0; i < info->known_count; i++)
+        if (info->known[i].size < 0)
+            return false;
+    return tc_shape_is_known(&info->shape);
+}
+
+/* What was inferred with every dimension known, and every element that is followed, needs no second
+ * time. */
 static bool is_static(const tc_planner *p, const tc_node *node)
 {
     for (int32_t i = 0; i < node->n_outputs; i++)
-        if (!tc_shape_is_known(&node->outputs[i].shape))
+        if (!info_is_static(&node->outputs[i]))
             return false;
     for (int32_t i = 0; i < node->n_inputs; i++)
-        if (node->inputs[i].node >= 0 &&
-            !tc_shape_is_known(&tc_edge_info(p->graph, node->inputs[i])->shape))
+        if (node->inputs[i].node >= 0 && !info_is_static(tc_edge_info(p->graph, node->inputs[i])))
             return false;
     return true;
 }
@@ -154,6 +162,14 @@ static tc_status find_live_outputs(tc_planner *p)
     return TC_OK;
 }
 
+static bool all_known(const tc_value_info *infos, int32_t count)
+{
+    for (int32_t i = 0; i < count; i++)
+        if (!tc_shape_is_known(&infos[i].shape))
+            return false;
+    return true;
+}
+
 static tc_status infer_node(tc_planner *p, const tc_node *node)
 {
     tc_value_info *infos = &p->infos[p->first[node->index]], *outputs = node->outputs;
@@ -170,7 +186,7 @@ static tc_status infer_node(tc_planner *p, const tc_node *node)
                                    : p->infos[tc_plan_value(p, node->inputs[i])];
         status = tc_infer_run(&node->attrs, p->node_infos, node->n_inputs, &p->scratch, &outputs,
                               &n_outputs, message);
-        if (status == TC_OK && node->attrs.op->bound)
+        if (status == TC_OK && node->attrs.op->bound && !all_known(outputs, n_outputs))
             status = bound_node(p, node, outputs, n_outputs, message);
     }
     if (status == TC_OK && n_outputs != node->n_outputs) {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "compiler/pass.h"
+#include "core/shape.h"
 
 /* How a node is needed in the stage being collected. */
 enum { BY_SHAPE = 1, BY_CONTENT = 2 };
@@ -41,9 +42,18 @@ typedef struct cutter {
     int32_t stage; /* being collected */
 } cutter;
 
+/* True for a node whose shapes only its kernel knows. Where every dimension is known, or has the
+ * name of one that a feed tells, planning finds the shape without it. */
 static bool has_bound(const tc_node *node)
 {
-    return node->attrs.op->bound != NULL;
+    if (!node->attrs.op->bound)
+        return false;
+    for (int32_t i = 0; i < node->n_outputs; i++)
+        for (int32_t d = 0; d < node->outputs[i].shape.rank; d++)
+            if (!tc_dim_is_known(node->outputs[i].shape.dims[d]) &&
+                !node->outputs[i].shape.dims[d].name)
+                return true;
+    return false;
 }
 
 static bool acts(const tc_node *node)

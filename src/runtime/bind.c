@@ -193,6 +193,8 @@ static tc_status bind_plan(tc_session *session, const tc_entry *entry, const tc_
     if (status == TC_OK)
         status = tc_plan_create(entry->program, shapes, &session->view.target,
                                 session->memory_budget, &bound->plan);
+    if (status == TC_OK && !entry->kept && bound->plan->n_extents > 0)
+        status = tc_fail(TC_INTERNAL, "a shape that depends on elements was not given a stage");
     if (status == TC_OK)
         status = bind_variables(session, entry, bound);
     if (status == TC_OK)

@@ -66,6 +66,7 @@ static void shapes(tc_graph *g, tc_value x)
     tc_value chosen = tc_boolean_mask(x, tc_greater(x, tc_zeros_like(x)));
     tc_boolean_mask_grad(chosen, tc_greater(x, tc_zeros_like(x)), x);
     tc_output(tc_unique(tc_nonzero(x)), 2);
+    tc_reshape_to(x, tc_shape_of_value(x));
     tc_one_hot(ids, 3, .on = TC_SOME(0.9), .off = TC_SOME(0.05), .dtype = TC_F32);
 }
 

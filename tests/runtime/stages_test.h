@@ -29,7 +29,10 @@ static inline tc_tensor *floats(tc_shape shape, const float *data)
 static inline void expect(tc_tensor *t, tc_shape shape, const double *elements)
 {
     assert_non_null(t);
-    assert_true(tc_shape_equal(tc_tensor_shape(t), &shape));
+    char is[256], wanted[256];
+    tc_shape_format(tc_tensor_shape(t), is, sizeof is);
+    tc_shape_format(&shape, wanted, sizeof wanted);
+    assert_string_equal(is, wanted);
     for (int64_t i = 0; i < tc_tensor_size(t); i++)
         assert_float_equal(tc_tensor_get(t, i), elements[i], 1e-6);
 }

@@ -294,6 +294,51 @@ static void test_stages_feed_inside(void **state)
     tc_graph_release(p.graph);
 }
 
+/* Sizes that inference knows need no stage, others end one. */
+static void test_stages_reshape_to(void **state)
+{
+    tc_graph *g = tc_graph_create();
+    tc_value x = tc_placeholder(g, "x", TC_F32, TC_SHAPE(TC_DIM("n"), TC_DIM("m")));
+    tc_value sizes = tc_placeholder(g, "sizes", TC_I64, TC_SHAPE(2));
+    tc_value back = tc_constant_data(g, TC_I64, TC_SHAPE(2), ((int64_t[]){1, 0}));
+    tc_value turned = tc_reshape_to(x, tc_gather(tc_shape_of_value(x), back));
+    tc_shape inferred = tc_value_shape(turned);
+    assert_string_equal(inferred.dims[0].name, "m");
+    assert_string_equal(inferred.dims[1].name, "n");
+    tc_value free = tc_reshape_to(x, sizes), sum = tc_reduce_sum(free, .axes = TC_INTS(0));
+    tc_value chosen = tc_boolean_mask(x, tc_greater(x, tc_zeros_like(x)));
+    tc_value pairs =
+        tc_reshape_to(chosen, tc_constant_data(g, TC_I64, TC_SHAPE(2), ((int64_t[]){-1, 2})));
+    tc_session *s = session_of(g);
+    tc_tensor *t = floats(TC_SHAPE(2, 3), (const float[]){1, 2, 3, -4, 5, 0}), *n, *out[2] = {0};
+    assert_ok(tc_tensor_create_copy(TC_I64, TC_SHAPE(2), (const int64_t[]){-1, 1}, &n));
+    assert_ok(tc_session_run(s, TC_FEEDS({x, t}),
+                             TC_FETCHES(tc_graph_find(g, tc_value_name(turned))), TC_NO_TARGETS,
+                             out, NULL));
+    expect(out[0], TC_SHAPE(3, 2), ELEMENTS(1, 2, 3, -4, 5, 0));
+    tc_session_counters counters;
+    tc_session_count(s, &counters);
+    assert_int_equal(counters.plans, 1);
+    release(out, 1);
+    assert_ok(tc_session_run(s, TC_FEEDS({x, t}, {sizes, n}), TC_FETCHES(free, sum), TC_NO_TARGETS,
+                             out, NULL));
+    expect(out[0], TC_SHAPE(6, 1), ELEMENTS(1, 2, 3, -4, 5, 0));
+    expect(out[1], TC_SHAPE(1), ELEMENTS(7));
+    release(out, 2);
+    assert_ok(tc_session_run(s, TC_FEEDS({x, t}), TC_FETCHES(pairs), TC_NO_TARGETS, out, NULL));
+    expect(out[0], TC_SHAPE(2, 2), ELEMENTS(1, 2, 3, 5));
+    release(out, 1);
+    assert_ok(tc_tensor_set(n, 1, 4));
+    assert_status(
+        tc_session_run(s, TC_FEEDS({x, t}, {sizes, n}), TC_FETCHES(sum), TC_NO_TARGETS, out, NULL),
+        TC_INVALID_ARGUMENT);
+    assert_error_contains("reshape_to 'reshape_to_1'");
+    tc_tensor_release(t);
+    tc_tensor_release(n);
+    tc_session_release(s);
+    tc_graph_release(g);
+}
+
 static void test_stages_unique(void **state)
 {
     tc_graph *g = tc_graph_create();
@@ -425,19 +470,13 @@ static void test_stages_saved(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stages_of_a_mask),
-        cmocka_unit_test(test_stages_given_outputs),
-        cmocka_unit_test(test_stages_in_a_chain),
-        cmocka_unit_test(test_stages_misuse),
-        cmocka_unit_test(test_stages_after_an_update),
-        cmocka_unit_test(test_stages_pass_shapes),
-        cmocka_unit_test(test_stages_in_functions),
-        cmocka_unit_test(test_stages_feed_inside),
-        cmocka_unit_test(test_stages_of_constants),
-        cmocka_unit_test(test_stages_unique),
-        cmocka_unit_test(test_stages_plans),
-        cmocka_unit_test(test_stages_of_many_threads),
-        cmocka_unit_test(test_stages_saved),
+        cmocka_unit_test(test_stages_of_a_mask),       cmocka_unit_test(test_stages_given_outputs),
+        cmocka_unit_test(test_stages_in_a_chain),      cmocka_unit_test(test_stages_misuse),
+        cmocka_unit_test(test_stages_after_an_update), cmocka_unit_test(test_stages_pass_shapes),
+        cmocka_unit_test(test_stages_in_functions),    cmocka_unit_test(test_stages_feed_inside),
+        cmocka_unit_test(test_stages_of_constants),    cmocka_unit_test(test_stages_reshape_to),
+        cmocka_unit_test(test_stages_unique),          cmocka_unit_test(test_stages_plans),
+        cmocka_unit_test(test_stages_of_many_threads), cmocka_unit_test(test_stages_saved),
     };
     return cmocka_run_group_tests_name("stages", tests, NULL, NULL);
 }

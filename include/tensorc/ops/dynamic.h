@@ -38,6 +38,14 @@ TC_API tc_value tc_unique_at(tc_location at, tc_value x);
 TC_API tc_value tc_boolean_mask_at(tc_location at, tc_value x, tc_value mask);
 
 /**
+ * The elements of `x`, in the same order, in the shape that `sizes` (i64, a list of known length)
+ * tells; one size may be -1: what is left. Where shape inference knows the elements of `sizes` (of
+ * constants, tc_shape_of_value and what is joined or picked of it) it knows the shape. A run whose
+ * sizes do not fit fails with INVALID_ARGUMENT. Differentiable in `x`.
+ */
+TC_API tc_value tc_reshape_to_at(tc_location at, tc_value x, tc_value sizes);
+
+/**
  * Gradient of tc_boolean_mask for `like`, whose elements are not used: zeros of its shape with the
  * slices of `dy` where `mask` is true. A run in which `dy` has another number of slices fails with
  * INVALID_ARGUMENT. Differentiable in `dy`.
@@ -48,6 +56,7 @@ TC_API tc_value tc_boolean_mask_grad_at(tc_location at, tc_value dy, tc_value ma
 #define tc_nonzero(x)                        tc_nonzero_at(TC_HERE, x)
 #define tc_unique(x)                         tc_unique_at(TC_HERE, x)
 #define tc_boolean_mask(x, mask)             tc_boolean_mask_at(TC_HERE, x, mask)
+#define tc_reshape_to(x, sizes)              tc_reshape_to_at(TC_HERE, x, sizes)
 #define tc_boolean_mask_grad(dy, mask, like) tc_boolean_mask_grad_at(TC_HERE, dy, mask, like)
 #endif
 

@@ -406,7 +406,86 @@ static tc_status run_unique(const void *params, const void *const *inputs, void 
     return TC_OK;
 }
 
+/*
+ * reshape_to
+ */
+typedef struct reshape_params {
+    int64_t count;
+    int64_t bytes;
+    tc_shape x;
+    int32_t rank; /* of the result */
+} reshape_params;
+
+static tc_status prepare_reshape_to(tc_prepare *prepare)
+{
+    reshape_params *p = tc_prepare_params(prepare, sizeof *p);
+    if (!p)
+        return TC_RESOURCE_EXHAUSTED;
+    p->x = prepare->inputs[0].shape;
+    for (int32_t i = 0; i < p->x.rank; i++)
+        p->x.dims[i].name = NULL;
+    p->count = tc_shape_size(&prepare->inputs[0].shape);
+    p->bytes = p->count * (int64_t)tc_dtype_size(prepare->inputs[0].dtype);
+    p->rank = prepare->outputs[0].shape.rank;
+    return TC_OK;
+}
+
+/* The sizes with what is left in the place of the -1. */
+static tc_status resolve_sizes(const reshape_params *p, const int64_t *sizes, int64_t *out)
+{
+    int64_t product = 1;
+    int32_t open = -1;
+    char text[TC_SHAPE_TEXT_SIZE];
+    for (int32_t i = 0; i < p->rank; i++) {
+        out[i] = sizes[i];
+        if (sizes[i] == -1 && open >= 0)
+            return tc_kernel_fail(TC_INVALID_ARGUMENT, "sizes %d and %d are both -1", (int)open,
+                                  (int)i);
+        if (sizes[i] < -1)
+            return tc_kernel_fail(TC_INVALID_ARGUMENT,
+                                  "size %d is %lld; sizes are 0 or more, or -1 once", (int)i,
+                                  (long long)sizes[i]);
+        if (sizes[i] == -1)
+            open = i;
+        else if (!tc_mul_i64(product, sizes[i], &product))
+            return tc_kernel_fail(TC_INVALID_ARGUMENT, "the sizes are too many elements");
+    }
+    if (open >= 0 && product == 0)
+        return tc_kernel_fail(TC_INVALID_ARGUMENT, "beside a size of 0 the -1 could be anything");
+    if (open >= 0) {
+        out[open] = p->count / product;
+        product *= out[open];
+    }
+    if (product == p->count)
+        return TC_OK;
+    return tc_kernel_fail(TC_INVALID_ARGUMENT, "%s does not have %lld elements%s",
+                          tc_shape_text(&p->x, text), (long long)product,
+                          open >= 0 ? ", nor a number that the other sizes divide" : "");
+}
+
+static void copy_part(void *argument, int64_t begin, int64_t end, int worker)
+{
+    (void)worker;
+    const mask_job *job = argument;
+    memcpy(job->to + begin, job->from + begin, (size_t)(end - begin));
+}
+
+static tc_status run_reshape_to(const void *params, const void *const *inputs, void *const *outputs,
+                                const tc_kernel_context *context)
+{
+    const reshape_params *p = params;
+    int64_t sizes[TC_MAX_RANK];
+    mask_job job = {.from = inputs[0], .to = outputs[0]};
+    tc_status status = resolve_sizes(p, inputs[1], sizes);
+    if (status != TC_OK)
+        return status;
+    tc_parallel_for(context->pool, p->bytes, 16 * BLOCK_BYTES, copy_part, &job);
+    set_extents(context, 0, p->rank, sizes);
+    return TC_OK;
+}
+
 static const tc_kernel kernels[] = {
+    TC_KERNEL(reshape_to, any, .prepare = prepare_reshape_to, .run = run_reshape_to),
     TC_KERNEL(nonzero, any, .prepare = prepare_nonzero, .run = run_nonzero),
     TC_KERNEL(boolean_mask, any, .prepare = prepare_mask, .run = run_mask),
     TC_KERNEL(boolean_mask_grad, any, .prepare = prepare_mask_grad, .run = run_mask_grad),
