@@ -147,7 +147,8 @@ static tc_pack_source source_of(const tc_bound_plan *bound, const tc_frame *fram
     const tc_variable *variable = NULL;
     if (buffer->place == TC_PLACE_PACKED) {
         tc_packed *base = frame->packed[buffer->index];
-        return (tc_pack_source){.data = base->blob, .owner = base, .base = base};
+        return (tc_pack_source){
+            .data = (const char *)base->blob + buffer->offset, .owner = base, .base = base};
     }
     if (buffer->place == TC_PLACE_VARIABLE) {
         variable = bound->variables[buffer->index];

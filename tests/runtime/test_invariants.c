@@ -177,12 +177,37 @@ static void test_commits_of_other_graphs_are_seen(void **state)
     tc_graph_release(other.graph);
 }
 
+/* Parts of an invariant, which share its memory, are read where they lie. */
+static void test_parts_of_invariants(void **state)
+{
+    model m = {.graph = tc_graph_create()};
+    m.x = tc_placeholder(m.graph, "x", TC_F32, TC_SHAPE(TC_DIM("batch"), N));
+    m.weights = tc_variable(m.graph, "w", tc_random_normal(m.graph, TC_F32, TC_SHAPE(N + 2, N)));
+    tc_value doubled = tc_matmul(m.weights, tc_transpose(m.weights)); /* [N + 2, N + 2] */
+    tc_value rows = tc_slice(doubled, TC_INTS(1), TC_INTS(N + 1));
+    tc_value twice = tc_concat(TC_VALUES(rows, rows), 0);
+    m.y = tc_matmul(m.x, tc_slice(twice, TC_INTS(3, 1), TC_INTS(N + 3, N + 1)));
+    tc_session *session, *plain_session;
+    tc_callable *callable = compile(&m, NULL, NULL, &session);
+    tc_callable *plain = compile(&m, tc_session_store(session), "all", &plain_session);
+    float result[2 * N], expected[2 * N];
+    run(callable, result);
+    run(plain, expected);
+    assert_equal(result, expected);
+    tc_callable_release(callable);
+    tc_callable_release(plain);
+    tc_session_release(session);
+    tc_session_release(plain_session);
+    tc_graph_release(m.graph);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_once_per_content),
         cmocka_unit_test(test_updated_variables_are_no_invariants),
         cmocka_unit_test(test_commits_of_other_graphs_are_seen),
+        cmocka_unit_test(test_parts_of_invariants),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
