@@ -154,6 +154,27 @@ static int32_t operand_value(const builder *b, int32_t member, int32_t k)
     return -1;
 }
 
+/* Division of a row by one number for all of it is done by multiplying: the quotient may differ in
+ * its last place, and a row costs a fraction. */
+static bool add_instruction(tc_fused_program *p, tc_fused_instruction instruction)
+{
+    bool full[TC_FUSED_VALUES];
+    tc_fused_extents(p, full);
+    const int32_t *operands = instruction.operands;
+    bool by_row = instruction.code == TC_FUSED_div && p->columns > 0 && full[operands[0]] &&
+                  !full[operands[1]] && tc_fused_producer(p, operands[1]);
+    if (p->n_instructions + by_row >= TC_FUSED_INSTRUCTIONS)
+        return false;
+    if (by_row) {
+        p->instructions[p->n_instructions++] =
+            (tc_fused_instruction){TC_FUSED_reciprocal, instruction.dtype, {operands[1], -1, -1}};
+        instruction.code = TC_FUSED_mul;
+        instruction.operands[1] = tc_fused_values(p) - 1;
+    }
+    p->instructions[p->n_instructions++] = instruction;
+    return true;
+}
+
 static bool list_instructions(builder *b)
 {
     tc_fused_program *p = &b->program;
@@ -174,8 +195,9 @@ static bool list_instructions(builder *b)
             b->f->values[member] = instruction.operands[0];
             continue;
         }
-        b->f->values[member] = tc_fused_values(p);
-        p->instructions[p->n_instructions++] = instruction;
+        if (!add_instruction(p, instruction))
+            return false;
+        b->f->values[member] = tc_fused_values(p) - 1;
     }
     for (int32_t o = 0; o < p->n_outputs; o++)
         p->outputs[o] = (tc_fused_output){b->f->values[b->outputs[o]],

@@ -206,10 +206,11 @@ static bool add_node(fuser *f, fuse_group *g, int32_t index, const tc_node *node
         }
     }
     g->n_nodes++;
-    g->n_instructions += as->role != FUSE_REPEAT;
+    /* Some quotients take two. */
+    g->n_instructions += as->role == FUSE_REPEAT ? 0 : as->code == TC_FUSED_div ? 2 : 1;
     g->n_reductions += as->role == FUSE_REDUCE;
     g->last = index;
-    return g->n_instructions <= TC_FUSED_INSTRUCTIONS && g->n_reductions <= TC_FUSED_REDUCTIONS;
+    return g->n_instructions < TC_FUSED_INSTRUCTIONS && g->n_reductions <= TC_FUSED_REDUCTIONS;
 }
 
 /* Decides what the value of `node` would be in `g`. */
@@ -266,7 +267,7 @@ static bool merge_groups(const fuser *f, fuse_group *to, int32_t from_index)
     for (int32_t i = 0; i < from->n_constants; i++)
         if (!add_constant(to, from->constant_dtypes[i], from->constants[i]))
             return false;
-    return to->n_instructions <= TC_FUSED_INSTRUCTIONS;
+    return to->n_instructions < TC_FUSED_INSTRUCTIONS;
 }
 
 /* The open group that computes operand `k`, -1 when there is none. One that reads a variable must

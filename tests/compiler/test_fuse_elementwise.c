@@ -106,7 +106,8 @@ static void test_rows(void **state)
     tc_value o = tc_placeholder(f->graph, "o", TC_F32, TC_SHAPE(4));
     request_feed(&f->r, s);
     request_feed(&f->r, o);
-    expect_program(f, softmax(f->x), "t2 = exp(a - reduce_max(a)); t2 / reduce_sum(t2)");
+    expect_program(f, softmax(f->x),
+                   "t2 = exp(a - reduce_max(a)); t2 * reciprocal(reduce_sum(t2))");
     expect_program(f, normalize(f->x, s, o),
                    "t1 = a - reduce_mean(a); ((t1 * rsqrt(reduce_mean(square(t1)) + 0.25)) * b) "
                    "+ c");

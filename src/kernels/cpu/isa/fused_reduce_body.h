@@ -34,8 +34,30 @@ static const R *ROW(best_rows)(R *lanes, const R *x, int64_t rows, bool most)
     return x;
 }
 
+static void ROW(add_upper)(double *sums, const double *upper, int64_t n)
+{
+    TC_INDEPENDENT
+    for (int64_t c = 0; c < n; c++)
+        sums[c] += upper[c];
+}
+
+static void ROW(take_upper)(R *lanes, const R *upper, int64_t n, bool most)
+{
+    int64_t c = 0;
+    for (; c + N <= n; c += N) {
+        V v = ROW(load)(upper + c), best = ROW(load)(lanes + c);
+        V other = most ? ROW(select)((v > best) | (v != v), v, best)
+                       : ROW(select)((v < best) | (v != v), v, best);
+        ROW(store)(lanes + c, other);
+    }
+    for (; c < n; c++)
+        if (WINS(most, upper[c], lanes[c]))
+            lanes[c] = upper[c];
+}
+
 static void ROW(flush)(R *lanes, double *sums)
 {
+    TC_INDEPENDENT
     for (int64_t c = 0; c < TC_FUSED_LANES; c++)
         sums[c] += (double)lanes[c];
     memset(lanes, 0, TC_FUSED_LANES * sizeof *lanes);
@@ -47,8 +69,8 @@ static void ROW(start)(tc_fused_state *s, R *lanes, const tc_fused_reduction *r,
     R first = sum ? 0 : (R)(r->code == TC_FUSED_reduce_max ? -INFINITY : INFINITY);
     for (int64_t c = 0; c < (group < TC_FUSED_LANES ? group : TC_FUSED_LANES); c++)
         lanes[c] = first;
-    for (int64_t c = 0; c < group && sum; c++)
-        s->sums[c] = 0;
+    if (sum)
+        memset(s->sums, 0, (size_t)group * sizeof *s->sums);
     s->added = 0;
 }
 
@@ -77,12 +99,10 @@ static void ROW(take)(tc_fused_state *s, R *lanes, const tc_fused_reduction *r, 
         ROW(flush)(lanes, s->sums);
         s->added = 0;
     }
-    for (int64_t c = 0; c < rest; c++) {
-        if (sum)
-            s->sums[c] += (double)x[c];
-        else if (WINS(most, x[c], lanes[c]))
-            lanes[c] = x[c];
-    }
+    for (int64_t c = 0; c < rest && sum; c++)
+        s->sums[c] += (double)x[c];
+    if (!sum)
+        ROW(take_upper)(lanes, x, rest, most);
 }
 
 /* What was taken since the start. */
@@ -94,12 +114,10 @@ static double ROW(partial)(tc_fused_state *s, R *lanes, const tc_fused_reduction
         ROW(flush)(lanes, s->sums);
     while (group > 1) {
         int64_t half = group / 2, upper = group - half;
-        for (int64_t c = 0; c < half; c++) {
-            if (sum)
-                s->sums[c] += s->sums[upper + c];
-            else if (WINS(most, lanes[upper + c], lanes[c]))
-                lanes[c] = lanes[upper + c];
-        }
+        if (sum)
+            ROW(add_upper)(s->sums, s->sums + upper, half);
+        else
+            ROW(take_upper)(lanes, lanes + upper, half, most);
         group = upper;
     }
     return sum ? s->sums[0] : (double)lanes[0];
