@@ -1,7 +1,8 @@
 /*
  * The small graphs of tc_bench in ggml: a chain of 100 operators and a graph of one, on 4 floats.
  * Build against a static ggml without OpenMP:
- *     cc -O2 -Iggml/include ggml_overhead.c libggml.a libggml-cpu.a libggml-base.a -lstdc++ -lm -lpthread
+ *     cc -O2 -Iggml/include ggml_overhead.c libggml.a libggml-cpu.a libggml-base.a -lstdc++ -lm
+ * -lpthread
  */
 #include <stdio.h>
 #include <stdlib.h>

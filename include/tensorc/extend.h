@@ -99,9 +99,9 @@ TC_API const tc_attr *tc_attrs_get(const tc_attrs *attrs, const char *name);
 
 #define TC_PORT_OPTIONAL 1u /**< may be TC_NO_VALUE */
 #define TC_PORT_VARIADIC 2u /**< the last port of its list, repeated zero or more times */
-#define TC_PORT_RESOURCE \
-    4u /**< fed by a variable itself; the operator writes it (output i holds the new content). Of a \
-          variadic port: the inputs that have an output */
+#define TC_PORT_RESOURCE                                                                          \
+    4u /**< fed by a variable itself; the operator writes it (output i holds the new content). Of \
+          a variadic port: the inputs that have an output */
 #define TC_PORT_SHAPE_ONLY 8u  /**< only the shape is used: the elements need not be alive */
 #define TC_PORT_INITIAL    16u /**< used once to initialize, not in runs */
 

@@ -45,8 +45,8 @@ typedef struct tc_step {
     int32_t pack; /* index of plan->packs, -1: none */
     int32_t
         node; /* of the program's graph, for messages and profiles; -1: a copy the planner added */
-    int32_t region; /* index of plan->regions; -1: it runs alone */
-    int32_t lane;   /* of its region, 0 without one */
+    int32_t region;  /* index of plan->regions; -1: it runs alone */
+    int32_t lane;    /* of its region, 0 without one */
     int32_t extents; /* of an operator with bounds: 1 + place of what it tells of output 0 among the
                         run's extents, TC_MAX_RANK for each output; 0: none */
 } tc_step;
@@ -109,12 +109,14 @@ typedef struct tc_plan {
     tc_region *regions;  /* in order of their steps */
     int32_t n_regions;
     tc_value_info *outputs; /* dtype and shape of each fetch; a bound where extents tell it */
-    int32_t *output_extents; /* per fetch: 1 + place among the run's extents, 0: the shape is known */
-    int64_t *extents; /* what each run brings beside its arena: n_extents, the bounds to begin with */
+    int32_t
+        *output_extents; /* per fetch: 1 + place among the run's extents, 0: the shape is known */
+    int64_t
+        *extents; /* what each run brings beside its arena: n_extents, the bounds to begin with */
     int32_t n_extents;
-    size_t arena_bytes;     /* peak of intermediate results and workspaces */
-    size_t live_bytes; /* of those, alive at the fullest step: what no placement could go below */
-    int32_t peak_step; /* that step, -1 without intermediate results */
+    size_t arena_bytes; /* peak of intermediate results and workspaces */
+    size_t live_bytes;  /* of those, alive at the fullest step: what no placement could go below */
+    int32_t peak_step;  /* that step, -1 without intermediate results */
     int32_t recomputed; /* steps that compute something again */
     size_t copied_bytes;
     tc_arena arena;

@@ -218,10 +218,8 @@ tc_status tc_plan_add_kernel(tc_planner *p, const tc_node *node)
     for (int32_t k = 0; k < node->n_inputs; k++)
         p->node_infos[k] = node->inputs[k].node < 0 ? (tc_value_info){0}
                                                     : p->infos[tc_plan_value(p, node->inputs[k])];
-    tc_step step = {.pack = -1,
-                    .node = node->index,
-                    .region = -1,
-                    .extents = p->extents_of[node->index]};
+    tc_step step = {
+        .pack = -1, .node = node->index, .region = -1, .extents = p->extents_of[node->index]};
     TC_TRY(find_kernel(p, node, outputs, &step.kernel));
     tc_prepared prepared;
     tc_status status =

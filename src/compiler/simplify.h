@@ -19,8 +19,8 @@ typedef struct tc_rewrite {
 
 typedef tc_status (*tc_rule_function)(tc_rewrite *r);
 
-/** Rules of one operator stand together and run in their order; after one that changes the node they
- * begin again with its new operator. */
+/** Rules of one operator stand together and run in their order; after one that changes the node
+ * they begin again with its new operator. */
 typedef struct tc_rule {
     const char *op;
     tc_rule_function apply;

@@ -150,8 +150,8 @@ void tc_bound_plan_free(tc_session *session, tc_bound_plan *bound);
 tc_status tc_entry_check_shape(const tc_entry *entry, int32_t feed, const tc_shape *shape);
 /* packed.c */
 
-/** Makes the packed weights and invariants of `frame` that it lacks or whose variables have changed.
- * The store is locked for reading, or its writer mutex held. */
+/** Makes the packed weights and invariants of `frame` that it lacks or whose variables have
+ * changed. The store is locked for reading, or its writer mutex held. */
 tc_status tc_frame_pack(tc_session *session, const tc_bound_plan *bound, tc_frame *frame);
 
 /* initialize.c */

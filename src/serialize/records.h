@@ -61,7 +61,8 @@ typedef struct tc_record {
     size_t offset; /* of the record in the file */
 } tc_record;
 
-/** A file of which every record is intact, apart from deferred ones. Read-only, so that threads may share it. */
+/** A file of which every record is intact, apart from deferred ones. Read-only, so that threads may
+ * share it. */
 typedef struct tc_records {
     tc_mapping *mapping;
     const char *path;

@@ -225,7 +225,7 @@ static const tc_op op = {
     TC_LIST(inputs, ports),
     .effects =
         TC_EFFECT_READ | TC_EFFECT_WRITE | TC_EFFECT_RANDOM | TC_EFFECT_IO | TC_EFFECT_COLLECTIVE,
-    .flags = TC_OP_COMMUTATIVE | TC_OP_ELEMENTWISE | TC_OP_VIEW,
+    .flags = TC_OP_COMMUTATIVE | TC_OP_INTERNAL | TC_OP_ELEMENTWISE | TC_OP_VIEW,
     .grad = TC_GRAD_NONE,
 };
 
