@@ -3,6 +3,7 @@
 
 #include "base/text.h"
 #include "compiler/planner.h"
+#include "core/registry.h"
 #include "core/shape.h"
 
 static const char *const place_names[] = {
@@ -16,12 +17,37 @@ static const tc_node *step_node(const tc_plan *plan, const tc_step *step)
     return step->node < 0 ? NULL : tc_graph_node_at(plan->program->graph, step->node);
 }
 
-/* What the compiler put into the node of a step, "" for nodes that were built. */
-static const char *fused_text(const tc_node *node)
+/* What a product takes in: the ports that are given, in the order they are applied. */
+static void append_epilogue(const tc_node *node, const char *activation, tc_text *text)
 {
-    const tc_attr *text = node ? tc_attrs_get(&node->attrs, "text") : NULL;
-    bool ours = node && node->attrs.op->flags & TC_OP_INTERNAL;
-    return ours && text && text->type == TC_ATTR_STRING ? text->s : "";
+    const char *separator = "";
+    double alpha = tc_attrs_float(&node->attrs, "alpha");
+    if (alpha != 1) {
+        tc_text_append(text, "alpha %g", alpha);
+        separator = ", ";
+    }
+    for (int32_t i = 2; i < node->n_inputs; i++) {
+        if (node->inputs[i].node < 0)
+            continue;
+        tc_text_append(text, "%s%s", separator, tc_op_input_port(node->attrs.op, i)->name);
+        separator = ", ";
+    }
+    if (strcmp(activation, "none") != 0)
+        tc_text_append(text, "%s%s", separator, activation);
+}
+
+/* Appends what was fused into an internal operator, nothing where that is nothing. */
+static void append_fused(const tc_node *node, tc_text *text)
+{
+    if (!node || !(node->attrs.op->flags & TC_OP_INTERNAL))
+        return;
+    const tc_attr *program = tc_attrs_get(&node->attrs, "text");
+    const tc_attr *activation = tc_attrs_get(&node->attrs, "activation");
+    if (program && program->type == TC_ATTR_STRING)
+        tc_text_append(text, "%s", program->s);
+    else if (activation && activation->type == TC_ATTR_STRING &&
+             tc_attrs_get(&node->attrs, "alpha"))
+        append_epilogue(node, activation->s, text);
 }
 
 /* The name of what holds a buffer, NULL for the arena. */
@@ -116,8 +142,12 @@ static void write_step(const tc_plan *plan, int32_t index, bool *seen, tc_text *
         tc_text_append(text, "  region %d lane %d", (int)step->region, (int)step->lane);
     if (is_again(step, seen))
         tc_text_append(text, "  again");
-    if (fused_text(node)[0])
-        tc_text_append(text, "  fused: %s", fused_text(node));
+    tc_text fused = {0};
+    append_fused(node, &fused);
+    if (fused.length > 0)
+        tc_text_append(text, "  fused: %s", fused.data);
+    text->failed = text->failed || fused.failed;
+    tc_text_free(&fused);
     tc_text_append(text, "%s\n", index == plan->peak_step ? "  <- peak" : "");
 }
 
@@ -184,7 +214,11 @@ static void write_json_step(const tc_plan *plan, int32_t index, bool *seen, tc_t
     tc_text_append(text, ",");
     write_string("node", node ? node->name : NULL, text);
     tc_text_append(text, ",");
-    write_string("fused", fused_text(node)[0] ? fused_text(node) : NULL, text);
+    tc_text fused = {0};
+    append_fused(node, &fused);
+    write_string("fused", fused.length > 0 ? fused.data : NULL, text);
+    text->failed = text->failed || fused.failed;
+    tc_text_free(&fused);
     write_indexes("inputs", plan->operands + step->first_input, step->n_inputs, text);
     write_indexes("outputs", plan->operands + step->first_output, step->n_outputs, text);
     tc_text_append(text,
