@@ -41,6 +41,7 @@ static const char *const optional_passes[] = {
     "fold_batch_norm",
     "fuse_epilogues",
     "layout",
+    "winograd",
     "fuse_elementwise",
     "merge_updates",
     "low_peak",

@@ -114,7 +114,12 @@ static const tc_attr_def attrs[] = {
      TC_ATTR_STRING,
      {.type = TC_ATTR_STRING, .s = "none"},
      "none|relu|sigmoid|tanh|gelu|gelu_tanh",
-     "function of the sum"}};
+     "function of the sum"},
+    {"winograd",
+     TC_ATTR_BOOL,
+     {.type = TC_ATTR_BOOL},
+     NULL,
+     "whether Winograd's algorithm may be used"}};
 static const tc_inplace in_place[] = {{RESIDUAL, 0}};
 
 const tc_op tc_op_conv2d_blocked = {

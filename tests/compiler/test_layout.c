@@ -68,9 +68,11 @@ static void expect_untouched(const fixture *f)
     assert_int_equal(count_nodes(f->program->graph, "to_blocked"), 0);
 }
 
-/* Runs the fetches of the request with the pass and without, for images of `size`. */
-static void expect_equal(fixture *f, int64_t batch, int64_t size)
+/* Runs the fetches of the request with the pass and without, for images of `size`. The largest
+ * difference, relative to the largest result. */
+static double difference_without(fixture *f, const char *pass, int64_t batch, int64_t size)
 {
+    double relative = 0;
     tc_session *sessions[2];
     tc_tensor *outputs[2][TEST_EDGES] = {{NULL}};
     tc_feed feeds[TEST_EDGES];
@@ -79,7 +81,7 @@ static void expect_equal(fixture *f, int64_t batch, int64_t size)
     assert_ok(tc_session_create(f->graph, NULL, &sessions[0]));
     tc_session_options options = {.struct_size = sizeof options,
                                   .store = tc_session_store(sessions[0]),
-                                  .disable_passes = "layout"};
+                                  .disable_passes = pass};
     assert_ok(tc_session_create(f->graph, &options, &sessions[1]));
     for (int32_t i = 0; i < n_feeds; i++) {
         feeds[i].value = (tc_value){f->graph, f->r.feeds[2 + i].node, 0};
@@ -108,7 +110,7 @@ static void expect_equal(fixture *f, int64_t batch, int64_t size)
             assert_true(isfinite(a[e]));
         }
         assert_true(largest > 0 || tc_tensor_size(outputs[0][i]) == 0);
-        assert_true(difference <= 1e-5 * largest);
+        relative = fmax(relative, difference > 0 ? difference / largest : 0);
         tc_tensor_release(outputs[0][i]);
         tc_tensor_release(outputs[1][i]);
     }
@@ -116,6 +118,12 @@ static void expect_equal(fixture *f, int64_t batch, int64_t size)
         tc_tensor_release(feeds[i].tensor);
     tc_session_release(sessions[0]);
     tc_session_release(sessions[1]);
+    return relative;
+}
+
+static void expect_equal(fixture *f, int64_t batch, int64_t size)
+{
+    assert_true(difference_without(f, "layout", batch, size) <= 1e-5);
 }
 
 static void test_residual_network(void **state)
@@ -357,6 +365,35 @@ static void test_long_chain(void **state)
             assert_true(f->program->reports[i].milliseconds < 500);
 }
 
+/* Convolutions that may be computed by Winograd's algorithm. */
+static int count_winograd(const fixture *f)
+{
+    int count = 0;
+    for (size_t i = 0; i < f->program->graph->nodes.count; i++) {
+        const tc_node *node = f->program->graph->nodes.data[i];
+        count += tc_node_is(node, "conv2d_blocked") && tc_attrs_bool(&node->attrs, "winograd");
+    }
+    return count;
+}
+
+static void test_winograd(void **state)
+{
+    fixture *f = *state;
+    tc_value x = image(f, "image", TC_DIM("height"), 64);
+    tc_value y = tc_relu(convolve(f, tc_relu(convolve(f, x, 64, 3, 1)), 80, 3, 1));
+    request_fetch(&f->r, convolve(f, y, 64, 1, 1));
+    compile(f);
+    assert_int_equal(count_winograd(f), 2);
+    f->r.request.disable_passes = "winograd";
+    compile(f);
+    expect_counts(f, 3, 1, 1);
+    assert_int_equal(count_winograd(f), 0);
+    double large = difference_without(f, "winograd", 2, 21);
+    assert_true(large > 0 && large <= 1e-5); /* other roundings show that it was used */
+    assert_true(difference_without(f, "winograd", 1, 3) == 0);
+    assert_true(difference_without(f, "winograd", 0, 21) == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -364,6 +401,7 @@ int main(void)
         TEST(test_incomplete_blocks), TEST(test_between_convolutions),    TEST(test_groups),
         TEST(test_pays_or_stays),     TEST(test_what_others_read),        TEST(test_training_stays),
         TEST(test_needs_kernels),     TEST(test_control_dependencies),    TEST(test_long_chain),
+        TEST(test_winograd),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,7 @@ typedef struct blocked {
     int64_t groups; /* 0: 1 */
     double alpha;   /* 0: 1 */
     const char *activation;
+    bool winograd;
 } blocked;
 
 static int64_t or_one(int64_t number)
@@ -32,7 +33,8 @@ static tc_value build(tc_graph *graph, const tc_value *in, const void *options)
                 {"strides", tc_attr_ints(strides, 2)}, {"dilations", tc_attr_ints(dilations, 2)},
                 {"pads", tc_attr_ints(o->pads, 4)}, {"groups", tc_attr_int(or_one(o->groups))},
                 {"alpha", tc_attr_float(o->alpha != 0 ? o->alpha : 1)},
-                {"activation", tc_attr_string(o->activation ? o->activation : "none")})});
+                {"activation", tc_attr_string(o->activation ? o->activation : "none")},
+                {"winograd", tc_attr_bool(o->winograd)})});
 }
 
 static double activate(const char *name, double x)
@@ -121,6 +123,13 @@ OPTIONS(sigmoid, .activation = "sigmoid", .alpha = 0.25);
 OPTIONS(hyperbolic, .activation = "tanh", .alpha = 0.25);
 OPTIONS(gelu, .activation = "gelu");
 OPTIONS(gelu_tanh, .activation = "gelu_tanh");
+
+OPTIONS(winograd, PAD(1), .winograd = true);
+OPTIONS(winograd_uneven, .pads = {0, 2, 1, 3}, .winograd = true);
+OPTIONS(winograd_relu, PAD(1), .alpha = -0.5, .activation = "relu", .winograd = true);
+OPTIONS(winograd_gelu, PAD(1), .alpha = 0.125, .activation = "gelu", .winograd = true);
+OPTIONS(winograd_strided, .strides = {1, 2}, PAD(1), .winograd = true);
+OPTIONS(winograd_groups, .groups = 2, PAD(1), .winograd = true);
 
 /* Sizes, in parentheses so that they pass through macros. */
 #define S(...) (__VA_ARGS__)
@@ -259,7 +268,34 @@ static const op_sample samples[] = {
                 ABSENT},
      .outputs = {OUT((1, 7, 6, 6, 16))},
      .options = &pad_one},
-};
+    /* Those that Winograd's algorithm computes: images of one round of tiles and of several. */
+    CONV("winograd", S(1, 4, 12, 12, 16), S(64, 64, 3, 3), S(1, 4, 12, 12, 16), &winograd) CONV(
+        "winograd, a tile that is cut", S(2, 4, 13, 11, 16), S(80, 64, 3, 3), S(2, 5, 13, 11, 16),
+        &winograd) CONV("winograd padded unevenly", S(1, 4, 13, 12, 16), S(64, 64, 3, 3),
+                        S(1, 4, 12, 15, 16), &winograd_uneven)
+        CONV("winograd, incomplete blocks", S(1, 5, 12, 14, 16), S(90, 70, 3, 3),
+             S(1, 6, 12, 14, 16), &winograd) CONV("winograd, several rounds", S(3, 4, 28, 20, 16),
+                                                  S(64, 64, 3, 3), S(3, 4, 28, 20, 16), &winograd)
+            CONV("winograd, deep", S(2, 8, 12, 12, 16), S(64, 128, 3, 3), S(2, 4, 12, 12, 16),
+                 &winograd) FINISHED("winograd and all that follows", S(2, 4, 14, 14, 16),
+                                     S(72, 64, 3, 3), S(72), S(2, 5, 14, 14, 16), &winograd_relu)
+                FINISHED("winograd and gelu", S(1, 4, 12, 13, 16), S(64, 64, 3, 3), S(64),
+                         S(1, 4, 12, 13, 16), &winograd_gelu){
+                    .name = "winograd, constant filter",
+                    .inputs = {IN((1, 4, 15, 13, 16)),
+                               {OP_SHAPE(100, 64, 3, 3), .low = -1, .high = 1, .constant = true},
+                               ABSENT,
+                               IN((100)),
+                               ABSENT},
+                    .outputs = {OUT((1, 7, 15, 13, 16))},
+                    .options = &winograd},
+    /* and where it cannot or would not pay */
+    CONV("no winograd of strides", S(1, 4, 8, 9, 16), S(64, 64, 3, 3), S(1, 4, 8, 5, 16),
+         &winograd_strided) CONV("no winograd of groups", S(1, 8, 6, 6, 16), S(128, 64, 3, 3),
+                                 S(1, 8, 6, 6, 16), &winograd_groups)
+        CONV("no winograd of small images", S(1, 4, 3, 3, 16), S(64, 64, 3, 3), S(1, 4, 3, 3, 16),
+             &winograd) CONV("no winograd of few channels", S(1, 2, 12, 12, 16), S(64, 32, 3, 3),
+                             S(1, 4, 12, 12, 16), &winograd)};
 
 OPTIONS(negative_stride, .strides = {-1, 1});
 OPTIONS(negative_groups, .groups = -2);

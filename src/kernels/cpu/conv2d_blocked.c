@@ -7,6 +7,7 @@
 #include "base/threads.h"
 #include "core/shape.h"
 #include "core/window.h"
+#include "kernels/cpu/winograd.h"
 
 enum {
     CHUNK_BYTES =
@@ -34,6 +35,7 @@ typedef struct conv {
     int64_t depth; /* rows of weights: the sum of the runs */
     float alpha;
     tc_blocked_activation activation;
+    tc_winograd winograd; /* where that is chosen, the steps are those of its products */
     size_t weights_bytes, image_bytes, worker_bytes;
 } conv;
 
@@ -121,6 +123,8 @@ static void add_step(conv *c, int64_t plane, int64_t ky, int64_t kx, int64_t run
 
 static int64_t count_steps(const conv *c)
 {
+    if (c->winograd.tiles > 0)
+        return ceil_div(c->channels, TC_BLOCK);
     int64_t taps = c->window.axis[0].kernel * c->window.axis[1].kernel;
     if (c->plain)
         return c->window.axis[1].dilation == 1 ? c->window.axis[0].kernel : taps;
@@ -129,6 +133,13 @@ static int64_t count_steps(const conv *c)
 
 static void plan_steps(conv *c)
 {
+    for (int64_t first = 0; first < c->channels && c->winograd.tiles > 0; first += TC_BLOCK) {
+        int64_t run = min_i64(TC_BLOCK, c->channels - first);
+        steps_of(c)[c->n_steps++] =
+            (tc_blocked_step){.delta = first * c->winograd.pitch, .run = run};
+    }
+    if (c->winograd.tiles > 0)
+        return;
     const tc_window_axis *h = &c->window.axis[0], *w = &c->window.axis[1];
     bool rows = c->plain && w->dilation == 1;
     int64_t block = c->plain ? c->channels : TC_BLOCK;
@@ -159,6 +170,12 @@ static void plan_jobs(conv *c, const tc_blocked_tiles *tiles)
 static bool plan_memory(conv *c, const tc_blocked_tiles *tiles)
 {
     size_t bytes;
+    if (c->winograd.tiles > 0) {
+        c->weights_bytes = tc_winograd_weights_bytes(&c->winograd);
+        c->image_bytes = tc_winograd_image_bytes(&c->winograd);
+        c->worker_bytes = tc_winograd_worker_bytes(&c->winograd, tiles);
+        return true;
+    }
     if (!tc_mul_size((size_t)c->groups * (size_t)c->group_blocks, (size_t)c->depth, &bytes) ||
         !tc_mul_size(bytes, TC_BLOCK * sizeof(float), &bytes) || bytes > SIZE_MAX / 4)
         return false;
@@ -209,6 +226,8 @@ tc_status tc_conv2d_blocked_prepare(tc_prepare *prepare, const tc_blocked_tiles 
     if (!plan_image(&c))
         return too_large();
     plan_jobs(&c, tiles);
+    if (c.groups == 1 && !c.plain && tc_attrs_bool(prepare->attrs, "winograd"))
+        tc_winograd_plan(&c.winograd, &c.window, c.images, c.channels, c.filters, tiles);
     size_t steps_bytes, workers;
     if (!tc_mul_size((size_t)count_steps(&c), sizeof(tc_blocked_step), &steps_bytes))
         return too_large();
@@ -266,6 +285,10 @@ void tc_conv2d_blocked_pack(const void *params, const void *weights, void *blob)
 {
     const conv *c = params;
     packing p = {c, weights, blob};
+    if (c->winograd.tiles > 0) {
+        tc_winograd_pack(&c->winograd, weights, blob);
+        return;
+    }
     pack_tiles(&p, 0, c->groups * c->group_tiles, 0);
 }
 
@@ -275,10 +298,9 @@ void tc_conv2d_blocked_pack(const void *params, const void *weights, void *blob)
 typedef struct work {
     const conv *c;
     const tc_blocked_tiles *tiles;
-    const float *x, *image; /* as given; as the steps read it */
-    const float *weights, *scale, *bias, *residual;
+    tc_blocked_call call;
+    const float *image; /* as the steps read it */
     float *interleaved;
-    float *out;
     char *scratch;
 } work;
 
@@ -299,7 +321,7 @@ static void interleave_rows(void *context, int64_t begin, int64_t end, int worke
         }
         memset(to, 0, (size_t)(v->before * c->pixel) * sizeof(float));
         for (int64_t channel = 0; channel < c->channels; channel++) {
-            const float *from = w->x + ((image * c->channels + channel) * h->in + y) * v->in;
+            const float *from = w->call.x + ((image * c->channels + channel) * h->in + y) * v->in;
             float *at = to + v->before * c->pixel + channel;
             for (int64_t x = 0; x < right - v->before; x++)
                 at[x * c->pixel] = from[x];
@@ -342,25 +364,25 @@ static void locate_windows(const conv *c, int64_t y, int64_t x, int32_t pixels, 
     }
 }
 
-/* Factor and shift of `lanes` channels from `filter` on. */
-static void read_vectors(const work *w, int64_t filter, int64_t lanes, float *factor, float *shift)
+void tc_blocked_vectors(const tc_blocked_call *call, int64_t filter, int64_t lanes, float *factor,
+                        float *shift)
 {
     for (int64_t i = 0; i < lanes; i++) {
-        bool valid = filter + i < w->c->filters;
-        factor[i] = w->c->alpha * (valid && w->scale ? w->scale[filter + i] : 1);
-        shift[i] = valid && w->bias ? w->bias[filter + i] : 0;
+        bool valid = filter + i < call->filters;
+        factor[i] = call->alpha * (valid && call->scale ? call->scale[filter + i] : 1);
+        shift[i] = valid && call->bias ? call->bias[filter + i] : 0;
     }
 }
 
-/* Steps from `begin` on whose weights fit in the first cache, at least one. */
-static const tc_blocked_step *chunk_end(const conv *c, const tc_blocked_step *begin, int64_t lanes)
+const tc_blocked_step *tc_blocked_chunk(const tc_blocked_step *begin, const tc_blocked_step *end,
+                                        int64_t lanes, int64_t *rows)
 {
-    const tc_blocked_step *all = steps_of(c) + c->n_steps;
-    int64_t rows = CHUNK_BYTES / (lanes * (int64_t)sizeof(float));
+    int64_t most = CHUNK_BYTES / (lanes * (int64_t)sizeof(float));
+    *rows = 0;
     do
-        if (begin < all)
-            rows -= begin++->run;
-    while (begin < all && rows >= begin->run);
+        if (begin < end)
+            *rows += begin++->run;
+    while (begin < end && *rows + begin->run <= most);
     return begin;
 }
 
@@ -378,9 +400,10 @@ static void run_part(const work *w, int64_t group, int64_t tile, int64_t image, 
     void (*run)(const tc_blocked_tile *) =
         c->depthwise ? w->tiles->depthwise : w->tiles->dense[blocks - 1];
     float *sums = (float *)(void *)(w->scratch + (size_t)worker * c->worker_bytes);
-    read_vectors(w, group * c->group_filters + first_block * TC_BLOCK, lanes, factor, shift);
+    tc_blocked_vectors(&w->call, group * c->group_filters + first_block * TC_BLOCK, lanes, factor,
+                       shift);
     tc_blocked_tile t = {.image = w->image + image * c->in_image + group * c->in_group,
-                         .weights = w->weights + block * TC_BLOCK * c->depth,
+                         .weights = w->call.weights + block * TC_BLOCK * c->depth,
                          .end = steps_of(c),
                          .height = c->height,
                          .width = c->width,
@@ -389,24 +412,29 @@ static void run_part(const work *w, int64_t group, int64_t tile, int64_t image, 
                          .shift = shift,
                          .out_block = area * TC_BLOCK,
                          .activation = c->activation};
+    const tc_blocked_step *all_steps = steps_of(c) + c->n_steps;
+    const float *all_weights = w->call.weights + all_blocks * TC_BLOCK * c->depth;
+    int64_t turns = ceil_div(end - begin, w->tiles->pixels), rows;
     do {
         t.steps = t.end;
-        t.end = chunk_end(c, t.steps, lanes);
-        t.last = t.end == steps_of(c) + c->n_steps;
+        t.end = tc_blocked_chunk(t.steps, all_steps, lanes, &rows);
+        t.last = t.end == all_steps;
         t.sums = sums;
         int64_t y = begin / columns, x = begin % columns;
+        const float *next = t.weights + rows * lanes;
+        tc_blocked_ahead ahead = tc_blocked_look_ahead(next, rows * lanes, all_weights, turns);
         for (int64_t pixel = begin; pixel < end; pixel += w->tiles->pixels) {
             t.count = (int32_t)min_i64(w->tiles->pixels, end - pixel);
-            t.out = w->out + out + pixel * TC_BLOCK;
-            t.residual = w->residual ? w->residual + out + pixel * TC_BLOCK : NULL;
+            t.out = w->call.out + out + pixel * TC_BLOCK;
+            t.residual = w->call.residual ? w->call.residual + out + pixel * TC_BLOCK : NULL;
             locate_windows(c, y, x, w->tiles->pixels, &t);
+            tc_blocked_fetch(&ahead);
             run(&t);
             t.sums += w->tiles->pixels * lanes;
             for (x += w->tiles->pixels; x >= columns; x -= columns)
                 y++;
         }
-        for (const tc_blocked_step *step = t.steps; step < t.end; step++)
-            t.weights += step->run * lanes;
+        t.weights = next;
         t.first = false;
     } while (!t.last);
 }
@@ -430,22 +458,33 @@ tc_status tc_conv2d_blocked_run(const void *params, const void *const *inputs, v
     char *memory = context->workspace;
     work w = {.c = c,
               .tiles = tiles,
-              .x = inputs[0],
+              .call = {.x = inputs[0],
+                       .weights = context->packed,
+                       .scale = inputs[2],
+                       .bias = inputs[3],
+                       .residual = inputs[4],
+                       .out = outputs[0],
+                       .filters = c->filters,
+                       .alpha = c->alpha,
+                       .activation = c->activation},
               .image = inputs[0],
-              .weights = context->packed,
-              .scale = inputs[2],
-              .bias = inputs[3],
-              .residual = inputs[4],
               .interleaved = (float *)(void *)(memory + c->weights_bytes),
-              .out = outputs[0],
               .scratch = memory + c->weights_bytes + c->image_bytes};
     int64_t n_tiles = c->groups * c->group_tiles, jobs = n_tiles * c->images * c->parts;
     if (jobs == 0)
         return TC_OK;
     if (!context->packed) {
         packing p = {c, inputs[1], (float *)(void *)memory};
-        tc_parallel_for(context->pool, n_tiles, 1, pack_tiles, &p);
-        w.weights = p.to;
+        if (c->winograd.tiles > 0)
+            tc_winograd_pack(&c->winograd, p.filter, p.to);
+        else
+            tc_parallel_for(context->pool, n_tiles, 1, pack_tiles, &p);
+        w.call.weights = p.to;
+    }
+    if (c->winograd.tiles > 0) {
+        tc_winograd_run(&c->winograd, &w.call, steps_of(c), tiles, context->pool, w.interleaved,
+                        w.scratch);
+        return TC_OK;
     }
     if (c->plain) {
         w.image = w.interleaved;

@@ -64,13 +64,69 @@ typedef struct tc_blocked_tile {
     tc_blocked_activation activation;
 } tc_blocked_tile;
 
+/** A tile of 4 x 4 results of Winograd's algorithm, for one block of channels. */
+typedef struct tc_blocked_square {
+    const float *from; /* of 6 x 6 products, `pitch` elements apart */
+    int64_t pitch;
+    const float *factor, *shift, *residual; /* as of tc_blocked_tile */
+    float *out;
+    int64_t row;           /* elements between rows of the result */
+    int32_t rows, columns; /* that are in the result */
+    tc_blocked_activation activation;
+} tc_blocked_square;
+
 /** Register tiles of one instruction set. */
 typedef struct tc_blocked_tiles {
     int32_t pixels;
+    int32_t few;    /* pixels of a smaller tile, for what is left */
     int32_t widest; /* blocks that a tile has at most */
     void (*dense[TC_BLOCKED_WIDEST])(const tc_blocked_tile *tile); /* of 1, 2, ... blocks */
+    void (*dense_few)(const tc_blocked_tile *tile);                /* of the most blocks */
     void (*depthwise)(const tc_blocked_tile *tile);
+    /* Transforms 6 x 6 pixels in rows of `row` elements to as many blocks, `pitch` apart. */
+    void (*square_in)(const float *image, int64_t row, float *to, int64_t pitch);
+    void (*square_out)(const tc_blocked_square *square);
 } tc_blocked_tiles;
+
+/** What a run computes with. */
+typedef struct tc_blocked_call {
+    const float *x, *weights; /* weights are packed */
+    const float *scale, *bias, *residual;
+    float *out;
+    int64_t filters;
+    float alpha;
+    tc_blocked_activation activation;
+} tc_blocked_call;
+
+/** Factor and shift of `lanes` channels from `filter` on. */
+void tc_blocked_vectors(const tc_blocked_call *call, int64_t filter, int64_t lanes, float *factor,
+                        float *shift);
+/** Steps from `begin` on whose weights fit in the first cache, at least one. `rows`: theirs. */
+const tc_blocked_step *tc_blocked_chunk(const tc_blocked_step *begin, const tc_blocked_step *end,
+                                        int64_t lanes, int64_t *rows);
+
+/** Weights that the second cache is told of while those before them are in use. */
+typedef struct tc_blocked_ahead {
+    const float *next, *end;
+    int64_t share; /* elements at a time */
+} tc_blocked_ahead;
+
+static inline void tc_blocked_fetch(tc_blocked_ahead *ahead)
+{
+    for (int64_t i = 0; i < ahead->share && ahead->next < ahead->end; i += TC_BLOCK) {
+        __builtin_prefetch(ahead->next, 0, 2);
+        ahead->next += TC_BLOCK;
+    }
+}
+
+/** Of the `count` elements after `weights`, which end before `end`, a part in each of `turns`. */
+static inline tc_blocked_ahead tc_blocked_look_ahead(const float *weights, int64_t count,
+                                                     const float *end, int64_t turns)
+{
+    int64_t left = end - weights;
+    count = count < left ? count : left;
+    return (tc_blocked_ahead){weights, weights + count, (count / turns / TC_BLOCK + 1) * TC_BLOCK};
+}
 
 /* The phases of the kernel. */
 tc_status tc_conv2d_blocked_prepare(tc_prepare *prepare, const tc_blocked_tiles *tiles);

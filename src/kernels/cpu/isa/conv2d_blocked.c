@@ -2,6 +2,7 @@
 #include "kernels/cpu/conv2d_blocked.h"
 #include "kernels/cpu/isa/simd.h"
 #include "kernels/cpu/kernel.h"
+#include "kernels/cpu/winograd.h"
 
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
@@ -28,6 +29,7 @@
 #define AT_ONCE 2
 #endif
 
+#define FEW     ((PIXELS + 1) / 2)
 #define VECTORS (TC_BLOCK / TC_F32_LANES) /* of a block */
 
 typedef float memory __attribute__((vector_size(TC_VECTOR_BYTES), aligned(4), may_alias));
@@ -95,22 +97,24 @@ TC_INLINE int64_t again(int64_t k)
 
 #define MOST (WIDEST * VECTORS) /* vectors of a pixel */
 
-/* `blocks` is a constant in every inlined copy, of these and of what calls them. */
-TC_INLINE void begin(const int blocks, const tc_blocked_tile *t, tc_f32v sum[PIXELS][MOST])
+/* `pixels` and `blocks` are constants in every inlined copy, of these and of what calls them. */
+TC_INLINE void begin(const int pixels, const int blocks, const tc_blocked_tile *t,
+                     tc_f32v sum[PIXELS][MOST])
 {
     const int vectors = blocks * VECTORS;
-    UNROLL for (int i = 0; i < PIXELS; i++)
+    UNROLL for (int i = 0; i < pixels; i++)
     {
         UNROLL for (int j = 0; j < vectors; j++) sum[i][j] =
             t->first ? (tc_f32v){0} : LOAD(t->sums + (i * vectors + j) * TC_F32_LANES);
     }
 }
 
-TC_INLINE void finish(const int blocks, const tc_blocked_tile *t, tc_f32v sum[PIXELS][MOST])
+TC_INLINE void finish(const int pixels, const int blocks, const tc_blocked_tile *t,
+                      tc_f32v sum[PIXELS][MOST])
 {
     const int vectors = blocks * VECTORS, lanes = TC_F32_LANES;
     if (!t->last) {
-        UNROLL for (int i = 0; i < PIXELS; i++)
+        UNROLL for (int i = 0; i < pixels; i++)
         {
             UNROLL for (int j = 0; j < vectors; j++)
                 STORE(t->sums + (i * vectors + j) * lanes, sum[i][j]);
@@ -122,7 +126,7 @@ TC_INLINE void finish(const int blocks, const tc_blocked_tile *t, tc_f32v sum[PI
     {
         tc_f32v factor = LOAD(t->factor + j * lanes), shift = LOAD(t->shift + j * lanes);
         int64_t at = j / VECTORS * t->out_block + j % VECTORS * lanes;
-        UNROLL for (int i = 0; i < PIXELS; i++)
+        UNROLL for (int i = 0; i < pixels; i++)
         {
             if (i < t->count) {
                 tc_f32v y = tc_f32_fma(sum[i][j], factor, shift);
@@ -138,13 +142,14 @@ TC_INLINE void finish(const int blocks, const tc_blocked_tile *t, tc_f32v sum[PI
 }
 
 /* `depthwise` is a constant in every inlined copy. */
-TC_INLINE void tile(const int blocks, const bool depthwise, const tc_blocked_tile *t)
+TC_INLINE void tile(const int pixels, const int blocks, const bool depthwise,
+                    const tc_blocked_tile *t)
 {
     const int vectors = blocks * VECTORS, lanes = TC_F32_LANES;
     tc_f32v sum[PIXELS][MOST];
-    begin(blocks, t, sum);
+    begin(pixels, blocks, t, sum);
     int64_t offset[PIXELS];
-    UNROLL for (int i = 0; i < PIXELS; i++) offset[i] = t->offset[i];
+    UNROLL for (int i = 0; i < pixels; i++) offset[i] = t->offset[i];
     const float *weights = t->weights;
     for (const tc_blocked_step *step = t->steps; step < t->end; step++) {
         const float *at[PIXELS], *found[PIXELS], *from = t->image + step->delta;
@@ -153,7 +158,7 @@ TC_INLINE void tile(const int blocks, const bool depthwise, const tc_blocked_til
             weights += step->run * vectors * lanes;
             continue;
         }
-        UNROLL for (int i = 0; i < PIXELS; i++) at[i] = t->inside ? from + offset[i] : found[i];
+        UNROLL for (int i = 0; i < pixels; i++) at[i] = t->inside ? from + offset[i] : found[i];
         for (int64_t k = 0, run = step->run; k < run; k++, weights += vectors * lanes) {
             /* Registers do not hold all vectors of weights beside the sums. */
             UNROLL for (int first = 0; first < vectors; first += AT_ONCE)
@@ -163,7 +168,7 @@ TC_INLINE void tile(const int blocks, const bool depthwise, const tc_blocked_til
                 tc_f32v right[AT_ONCE];
                 UNROLL for (int j = 0; j < some; j++) right[j] =
                     LOAD(weights + (first + j) * lanes);
-                UNROLL for (int i = 0; i < PIXELS; i++)
+                UNROLL for (int i = 0; i < pixels; i++)
                 {
                     tc_f32v left = at[i][p] - (tc_f32v){0};
                     UNROLL for (int j = 0; j < some; j++)
@@ -176,14 +181,14 @@ TC_INLINE void tile(const int blocks, const bool depthwise, const tc_blocked_til
             }
         }
     }
-    finish(blocks, t, sum);
+    finish(pixels, blocks, t, sum);
 }
 
 /* A depthwise tile of pixels of one row, `spacing` elements apart, which is a constant too. */
 TC_INLINE void depthwise_row(const int spacing, const tc_blocked_tile *t)
 {
     tc_f32v sum[PIXELS][MOST];
-    begin(1, t, sum);
+    begin(PIXELS, 1, t, sum);
     const float *weights = t->weights, *image = t->image + t->offset[0];
     for (const tc_blocked_step *step = t->steps; step < t->end; step++) {
         const float *from = image + step->delta;
@@ -194,13 +199,13 @@ TC_INLINE void depthwise_row(const int spacing, const tc_blocked_tile *t)
                 tc_f32_fma(LOAD(from + i * spacing + j * TC_F32_LANES), right, sum[i][j]);
         }
     }
-    finish(1, t, sum);
+    finish(PIXELS, 1, t, sum);
 }
 
 #define DENSE(blocks)                                    \
     static void dense_##blocks(const tc_blocked_tile *t) \
     {                                                    \
-        tile(blocks, false, t);                          \
+        tile(PIXELS, blocks, false, t);                  \
     }
 DENSE(1)
 #if WIDEST == 4
@@ -209,6 +214,11 @@ DENSE(3)
 DENSE(4)
 #endif
 
+static void dense_few(const tc_blocked_tile *t)
+{
+    tile(FEW, WIDEST, false, t);
+}
+
 static void depthwise(const tc_blocked_tile *t)
 {
     if (t->inside && t->spacing == TC_BLOCK)
@@ -216,18 +226,111 @@ static void depthwise(const tc_blocked_tile *t)
     else if (t->inside && t->spacing == 2 * TC_BLOCK)
         depthwise_row(2 * TC_BLOCK, t);
     else
-        tile(1, true, t);
+        tile(PIXELS, 1, true, t);
+}
+
+/*
+ * Winograd's algorithm (see winograd.h): products with the matrices of F(4, 3) from both sides. The
+ * squares of the points near and far are 1/2 and 2.
+ */
+#define SPLAT(x) ((tc_f32v){0} + (x))
+
+TC_INLINE void input_line(const tc_f32v d[6], tc_f32v b[6])
+{
+    const tc_f32v half = SPLAT(0.5f), two = SPLAT(2.0f), middle = SPLAT(2.5f);
+    const tc_f32v near = SPLAT((float)TC_WINOGRAD_NEAR), far = SPLAT((float)TC_WINOGRAD_FAR);
+    tc_f32v near_even = tc_f32_fma(-two, d[2], d[4]), near_odd = tc_f32_fma(-two, d[1], d[3]);
+    tc_f32v far_even = tc_f32_fma(-half, d[2], d[4]), far_odd = tc_f32_fma(-half, d[1], d[3]);
+    b[0] = tc_f32_fma(-middle, d[2], d[0] + d[4]);
+    b[1] = tc_f32_fma(near, near_odd, near_even);
+    b[2] = tc_f32_fma(-near, near_odd, near_even);
+    b[3] = tc_f32_fma(far, far_odd, far_even);
+    b[4] = tc_f32_fma(-far, far_odd, far_even);
+    b[5] = tc_f32_fma(-middle, d[3], d[1] + d[5]);
+}
+
+TC_INLINE void output_line(const tc_f32v m[6], tc_f32v y[4])
+{
+    const tc_f32v half = SPLAT(0.5f), two = SPLAT(2.0f);
+    const tc_f32v near = SPLAT((float)TC_WINOGRAD_NEAR), far = SPLAT((float)TC_WINOGRAD_FAR);
+    tc_f32v near_even = m[1] + m[2], near_odd = (m[1] - m[2]) * near;
+    tc_f32v far_even = m[3] + m[4], far_odd = (m[3] - m[4]) * far;
+    y[0] = m[0] + (near_even + far_even);
+    y[1] = near_odd + far_odd;
+    y[2] = tc_f32_fma(half, near_even, two * far_even);
+    y[3] = tc_f32_fma(half, near_odd, tc_f32_fma(two, far_odd, m[5]));
+}
+
+static void square_in(const float *image, int64_t row, float *to, int64_t pitch)
+{
+    for (int j = 0; j < VECTORS; j++, image += TC_F32_LANES, to += TC_F32_LANES) {
+        tc_f32v lines[6][6];
+        for (int x = 0; x < 6; x++) {
+            tc_f32v d[6], b[6];
+            UNROLL for (int y = 0; y < 6; y++) d[y] = LOAD(image + y * row + x * TC_BLOCK);
+            input_line(d, b);
+            UNROLL for (int y = 0; y < 6; y++) lines[y][x] = b[y];
+        }
+        for (int y = 0; y < 6; y++) {
+            tc_f32v b[6];
+            input_line(lines[y], b);
+            UNROLL for (int x = 0; x < 6; x++) STORE(to + (y * 6 + x) * pitch, b[x]);
+        }
+    }
+}
+
+/* What follows on a row of pixels. */
+static void finish_row(const tc_blocked_square *s, const float *sums, int row)
+{
+    bool relu = s->activation == TC_BLOCKED_RELU;
+    float *out = s->out + row * s->row;
+    for (int at = 0; at < s->columns * TC_BLOCK; at += TC_F32_LANES) {
+        int lane = at % TC_BLOCK;
+        tc_f32v y = tc_f32_fma(LOAD(sums + at), LOAD(s->factor + lane), LOAD(s->shift + lane));
+        if (s->residual)
+            y += LOAD(s->residual + row * s->row + at);
+        STORE(out + at, relu ? tc_f32_max((tc_f32v){0}, y) : y);
+    }
+    if (s->activation > TC_BLOCKED_RELU)
+        activate(s->activation, out, (int64_t)s->columns * TC_BLOCK);
+}
+
+static void square_out(const tc_blocked_square *s)
+{
+    float sums[4][4 * TC_BLOCK];
+    for (int j = 0; j < VECTORS; j++) {
+        const float *from = s->from + j * TC_F32_LANES;
+        tc_f32v lines[4][6];
+        for (int x = 0; x < 6; x++) {
+            tc_f32v m[6], y[4];
+            UNROLL for (int i = 0; i < 6; i++) m[i] = LOAD(from + (i * 6 + x) * s->pitch);
+            output_line(m, y);
+            UNROLL for (int i = 0; i < 4; i++) lines[i][x] = y[i];
+        }
+        for (int i = 0; i < 4; i++) {
+            tc_f32v y[4];
+            output_line(lines[i], y);
+            UNROLL for (int x = 0; x < 4; x++)
+                STORE(&sums[i][x * TC_BLOCK + j * TC_F32_LANES], y[x]);
+        }
+    }
+    for (int i = 0; i < s->rows; i++)
+        finish_row(s, sums[i], i);
 }
 
 static const tc_blocked_tiles tiles = {
     .pixels = PIXELS,
+    .few = FEW,
     .widest = WIDEST,
 #if WIDEST == 4
     .dense = {dense_1, dense_2, dense_3, dense_4},
 #else
     .dense = {dense_1},
 #endif
+    .dense_few = dense_few,
     .depthwise = depthwise,
+    .square_in = square_in,
+    .square_out = square_out,
 };
 
 static tc_status prepare(tc_prepare *p)
