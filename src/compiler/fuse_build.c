@@ -87,10 +87,13 @@ static bool is_per_row(const tc_shape *shape, int32_t shift, int32_t columns)
 
 /*
  * Which inputs may give their memory to output 0: those of its shape first, then others whose
- * elements are no larger. Larger ones come behind the first TC_FUSED_TAKEN.
+ * elements are no larger. Larger ones come behind the first TC_FUSED_TAKEN, and so do all when
+ * output 0 has one element per row: one of as many elements may be read in every row.
  */
 static int rank_of(const builder *b, const fuse_load *load)
 {
+    if (b->f->nodes[b->outputs[0]].extent != TC_FUSED_FULL)
+        return 2;
     size_t out = element_size(b, (tc_edge){b->outputs[0], 0}), size = element_size(b, load->edge);
     if (size > out)
         return 2;

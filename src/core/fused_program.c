@@ -139,14 +139,17 @@ const char *tc_fused_verify(const tc_fused_program *p)
         if (output->extent != TC_FUSED_FULL && !tc_fused_producer(p, output->value))
             return "an output per row is not computed";
     }
-    /* An input of as many bytes as output 0 is as long: only elements of more bytes could be fewer.
-     */
+    /* An input of as many bytes as output 0, which has the whole domain, is as long: only elements
+     * of more bytes could be fewer. */
     size_t element = tc_dtype_size(tc_fused_dtype(p, p->outputs[0].value));
     if (element == 0)
         return "output 0 is an input that is not given";
-    for (int32_t i = 0; i < p->n_inputs && i < TC_FUSED_TAKEN; i++)
+    for (int32_t i = 0; i < p->n_inputs && i < TC_FUSED_TAKEN; i++) {
         if (tc_dtype_size(p->inputs[i].dtype) > element)
             return "an input whose memory output 0 may take has larger elements";
+        if (p->inputs[i].dtype != TC_DTYPE_INVALID && p->outputs[0].extent != TC_FUSED_FULL)
+            return "an input whose memory output 0 may take is read in every row of it";
+    }
     return NULL;
 }
 
@@ -320,11 +323,19 @@ static void print_expression(const printer *r, int32_t value, bool nested)
     tc_text_append(r->text, ")");
 }
 
+static char letter_of(const tc_fused_program *p, int32_t input)
+{
+    char letter = 'a';
+    for (int32_t i = 0; i < input; i++)
+        letter = (char)(letter + (p->inputs[i].dtype != TC_DTYPE_INVALID));
+    return letter;
+}
+
 static void print_value(const printer *r, int32_t value, bool nested)
 {
     const tc_fused_program *p = r->p;
     if (value < p->n_inputs)
-        tc_text_append(r->text, "%c", 'a' + (int)value);
+        tc_text_append(r->text, "%c", letter_of(p, value));
     else if (!tc_fused_producer(p, value))
         tc_text_append(r->text, "%.9g", p->constants[value - p->n_inputs].value);
     else if (is_named(r, value))

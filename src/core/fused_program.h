@@ -33,7 +33,7 @@
 #define TC_FUSED_INSTRUCTIONS 64
 #define TC_FUSED_OUTPUTS      8
 #define TC_FUSED_REDUCTIONS   8
-/** The first inputs, whose memory output 0 may take. */
+/** The first inputs, whose memory output 0 may take; not given when it has one element per row. */
 #define TC_FUSED_TAKEN  4
 #define TC_FUSED_VALUES (TC_FUSED_INPUTS + TC_FUSED_CONSTANTS + TC_FUSED_INSTRUCTIONS)
 /** Ints of the longest program. */
@@ -154,8 +154,8 @@ tc_shape tc_fused_output_shape(const tc_fused_program *program, int32_t output,
                                const tc_shape *domain);
 
 /**
- * Appends the program as text, "relu(a * b + c)": inputs are a, b, c ..., values that are used more
- * than once get names of their own, outputs are separated by commas.
+ * Appends the program as text, "relu(a * b + c)": given inputs are a, b, c ..., values that are
+ * used more than once get names of their own, outputs are separated by commas.
  */
 void tc_fused_program_print(const tc_fused_program *program, tc_text *text);
 

@@ -378,6 +378,16 @@ static const fused_sample no_rows = {{.n_inputs = 1,
                                       .outputs = {{0, TC_FUSED_FULL}}},
                                      false};
 
+/* The sum of each row may not lie where what is multiplied with every row does. */
+static const fused_sample taken = {{.columns = 1,
+                                    .n_inputs = 2,
+                                    .n_instructions = 2,
+                                    .n_outputs = 1,
+                                    .inputs = {EACH, EACH},
+                                    .instructions = {OP2(mul, 0, 1), OP1(reduce_sum, 2)},
+                                    .outputs = {{3, TC_FUSED_ROWS}}},
+                                   false};
+
 static const op_bad bad[] = {
     {.inputs = {{OP_SHAPE(3)}, {OP_SHAPE(4)}, {OP_SHAPE(3)}},
      .options = &chain,
@@ -385,6 +395,9 @@ static const op_bad bad[] = {
     {.inputs = {{OP_SHAPE(3)}}, .options = &no_output, .message = "has no output"},
     {.inputs = {{OP_SHAPE(3)}}, .options = &forward, .message = "is not computed before"},
     {.inputs = {{OP_SHAPE(3)}}, .options = &no_rows, .message = "has nothing to reduce"},
+    {.inputs = {{OP_SHAPE(3, 3)}, {OP_SHAPE(3)}},
+     .options = &taken,
+     .message = "is read in every row"},
     {.inputs = {{.rank = 0}},
      .n_inputs = 1,
      .options = &softmax,
