@@ -7,6 +7,13 @@
 #include "base/alloc.h"
 #include "base/status.h"
 
+/*
+ * Looks at groups in the way that an order may take. Where tens of thousands of blocks are alive at
+ * one time, looking for the best place of each takes minutes, and memory is given out instead as an
+ * allocator would.
+ */
+#define MAX_LOOKS(groups) (((int64_t)1 << 22) + 64 * (int64_t)(groups))
+
 /* A set of aliased blocks, which is placed as one. */
 typedef struct group {
     size_t bytes; /* rounded up to the alignment */
@@ -33,6 +40,7 @@ typedef struct planner {
     int32_t leaves; /* a power of two */
     span *spans;
     int32_t n_spans;
+    int64_t looks; /* at groups in the way, which one order may still take */
 } planner;
 
 static int compare_first(const void *a, const void *b, void *context)
@@ -134,6 +142,7 @@ static bool place(planner *p, group *g)
 {
     p->n_spans = 0;
     collect(p, 1, 0, p->leaves, g->first, g->last);
+    p->looks -= p->n_spans;
     qsort(p->spans, (size_t)p->n_spans, sizeof *p->spans, compare_span);
     size_t end = 0, best = SIZE_MAX, at = 0;
     for (int32_t i = 0; i < p->n_spans; i++) {
@@ -152,8 +161,10 @@ static bool place(planner *p, group *g)
     return tc_add_size(g->offset, g->bytes, &top);
 }
 
+/* False when it does not fit in the address space, or `looks` were not enough. */
 static bool place_all(planner *p, comparison compare, size_t *total)
 {
+    p->looks = MAX_LOOKS(p->count);
     for (int32_t i = 0; i < p->count; i++)
         p->order[i] = i;
     qsort_r(p->order, (size_t)p->count, sizeof *p->order, compare, p->groups);
@@ -161,13 +172,92 @@ static bool place_all(planner *p, comparison compare, size_t *total)
     *total = 0;
     for (int32_t i = 0; i < p->count; i++) {
         group *g = &p->groups[p->order[i]];
-        if (!place(p, g))
+        if (!place(p, g) || p->looks < 0)
             return false;
         place_in_tree(p, g);
         if (g->offset + g->bytes > *total)
             *total = g->offset + g->bytes;
     }
     return true;
+}
+
+/*
+ * Giving out memory in the order of time: the smallest free gap that is large enough, else at the
+ * end. p->spans are the gaps in order of their place, none next to another.
+ */
+static void give_back(planner *p, const group *g)
+{
+    size_t begin = g->offset, end = begin + g->bytes;
+    int32_t low = 0, high = p->n_spans;
+    while (low < high) {
+        int32_t middle = low + (high - low) / 2;
+        if (p->spans[middle].begin < begin)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    span *next = p->spans + low;
+    bool after = low > 0 && next[-1].end == begin, before = low < p->n_spans && next->begin == end;
+    size_t behind = (size_t)(p->n_spans - low);
+    if (after && before) {
+        next[-1].end = next->end;
+        memmove(next, next + 1, (behind - 1) * sizeof *next);
+        p->n_spans--;
+    } else if (after) {
+        next[-1].end = end;
+    } else if (before) {
+        next->begin = begin;
+    } else {
+        memmove(next + 1, next, behind * sizeof *next);
+        *next = (span){begin, end};
+        p->n_spans++;
+    }
+}
+
+static bool give_out(planner *p, group *g, size_t *end)
+{
+    int32_t best = -1;
+    for (int32_t i = 0; i < p->n_spans; i++) {
+        size_t bytes = p->spans[i].end - p->spans[i].begin;
+        if (bytes >= g->bytes && (best < 0 || bytes < p->spans[best].end - p->spans[best].begin))
+            best = i;
+        if (bytes == g->bytes)
+            break;
+    }
+    if (best < 0) {
+        g->offset = *end;
+        return tc_add_size(*end, g->bytes, end);
+    }
+    span *gap = p->spans + best;
+    g->offset = gap->begin;
+    gap->begin += g->bytes;
+    if (gap->begin == gap->end)
+        memmove(gap, gap + 1, (size_t)(--p->n_spans - best) * sizeof *gap);
+    return true;
+}
+
+static bool allocate_all(planner *p, size_t *total)
+{
+    int32_t ended = p->count; /* those behind it in `order`, the latest end first, have */
+    for (int32_t i = 0; i < p->count; i++)
+        p->order[i] = i;
+    qsort_r(p->order, (size_t)p->count, sizeof *p->order, compare_end, p->groups);
+    p->n_spans = 0;
+    *total = 0;
+    for (int32_t i = 0; i < p->count; i++) {
+        group *g = &p->groups[p->by_first[i]];
+        while (p->groups[p->order[ended - 1]].last < g->first)
+            give_back(p, &p->groups[p->order[--ended]]);
+        if (!give_out(p, g, total))
+            return false;
+    }
+    return true;
+}
+
+/* Places all in order number `order`, or as an allocator would behind the last one. */
+static bool place_by(planner *p, int order, size_t *total)
+{
+    return order < N_ORDERS ? place_all(p, orders[order], total) : allocate_all(p, total);
 }
 
 /* Bytes alive at the fullest step: no placement needs less. Saturates. */
@@ -200,10 +290,13 @@ static tc_status plan_groups(planner *p, size_t *total)
         p->groups[p->by_first[i]].rank = i;
     size_t bound = live_bound(p), other;
     int best = -1, last = -1;
-    for (int i = 0; i < N_ORDERS && (i < 2 || *total - bound > bound / 32); i++) {
-        if (best >= 0 && *total == bound)
+    for (int i = 0; i <= N_ORDERS; i++) {
+        bool slow = p->looks < 0; /* what one order took too long for, all do */
+        if (best >= 0 && (*total == bound || (i >= 2 && *total - bound <= bound / 32)))
             break;
-        if (!place_all(p, orders[last = i], &other) || (best >= 0 && other >= *total))
+        if (slow ? i < N_ORDERS : i == N_ORDERS)
+            continue;
+        if (!place_by(p, last = i, &other) || (best >= 0 && other >= *total))
             continue;
         *total = other;
         best = i;
@@ -212,7 +305,7 @@ static tc_status plan_groups(planner *p, size_t *total)
         return tc_fail(TC_RESOURCE_EXHAUSTED,
                        "intermediate results do not fit in the address space");
     if (best != last) /* offsets are a function of the order, so that placing again restores */
-        (void)place_all(p, orders[best], total);
+        (void)place_by(p, best, total);
     return TC_OK;
 }
 

@@ -280,6 +280,54 @@ static tc_status plan_few(void *context)
     return tc_memory_plan(blocks, COUNT(blocks), &total);
 }
 
+/* So many blocks alive at one time that memory is given out in the order of time: nothing overlaps,
+ * what is free is used again, and it does not take minutes. */
+static void test_many_alive(void **state)
+{
+    enum { ALIVE = 20000, STEPS = 3 * ALIVE };
+    tc_lifetime *blocks = malloc(STEPS * sizeof *blocks);
+    size_t total, live = 0, most = 0;
+    assert_non_null(blocks);
+    for (int32_t i = 0; i < STEPS; i++)
+        blocks[i] = block(64 * (size_t)(1 + i % 3), i, i + ALIVE - (i % 7) * 100);
+    clock_t start = clock();
+    assert_ok(tc_memory_plan(blocks, STEPS, &total));
+    print_message("%.2f s for %d blocks\n", (double)(clock() - start) / CLOCKS_PER_SEC, STEPS);
+    assert_true(clock() - start < (TEST_SANITIZED ? 60 : 10) * CLOCKS_PER_SEC);
+    /* Every 64 bytes belong to one block at a time: by time, ends before beginnings. */
+    size_t n_steps = STEPS + ALIVE + 1;
+    int32_t *owner = malloc(total / 64 * sizeof *owner), *next = malloc(STEPS * sizeof *next);
+    int32_t *head = malloc(n_steps * sizeof *head);
+    assert_true(owner && next && head);
+    memset(owner, 0xff, total / 64 * sizeof *owner);
+    memset(head, 0xff, n_steps * sizeof *head);
+    for (int32_t i = 0; i < STEPS; i++) {
+        next[i] = head[blocks[i].last];
+        head[blocks[i].last] = i;
+    }
+    for (int32_t step = 0; step < STEPS; step++) {
+        for (int32_t e = step ? head[step - 1] : -1; e >= 0; e = next[e]) {
+            for (size_t at = 0; at < blocks[e].bytes; at += 64)
+                owner[(blocks[e].offset + at) / 64] = -1;
+            live -= blocks[e].bytes;
+        }
+        assert_true(blocks[step].offset + blocks[step].bytes <= total);
+        for (size_t at = 0; at < blocks[step].bytes; at += 64) {
+            int32_t *slot = &owner[(blocks[step].offset + at) / 64];
+            assert_int_equal(*slot, -1);
+            *slot = step;
+        }
+        live += blocks[step].bytes;
+        most = live > most ? live : most;
+    }
+    assert_true(total <= most + most / 2);
+    free(owner);
+    free(next);
+    free(head);
+    free(blocks);
+    (void)state;
+}
+
 static void test_memory_exhausted(void **state)
 {
     counting_allocator_install();
@@ -295,7 +343,7 @@ int main(void)
         cmocka_unit_test(test_empty_blocks),     cmocka_unit_test(test_bad_input),
         cmocka_unit_test(test_random_lifetimes), cmocka_unit_test(test_deterministic),
         cmocka_unit_test(test_realistic),        cmocka_unit_test(test_many_blocks),
-        cmocka_unit_test(test_memory_exhausted),
+        cmocka_unit_test(test_many_alive),       cmocka_unit_test(test_memory_exhausted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
