@@ -97,6 +97,11 @@ bool tc_node_is_identity(const tc_node *node);
 bool tc_info_same(const tc_value_info *a, const tc_value_info *b);
 /** Adds the names of the variables that `graph` or its functions write to the keys of `updated`. */
 tc_status tc_program_updated(const tc_graph *graph, tc_map *updated);
+/** Whether no other integer rounds to the double `integer`. */
+static inline bool tc_is_exact(double integer)
+{
+    return integer > -0x1p53 && integer < 0x1p53;
+}
 /** Error of what memory the compiler could not have. */
 tc_status tc_compiler_exhausted(void);
 

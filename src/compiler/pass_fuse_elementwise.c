@@ -100,7 +100,7 @@ bool fuse_constant(const fuser *f, tc_edge edge, double *value)
     uint32_t taken = TC_DTYPES_FLOAT | TC_DTYPES_BOOL | TC_DTYPE_BIT(TC_I32) | TC_DTYPE_BIT(TC_I64);
     *value = tc_dtype_load(dtype, tc_tensor_data(tensor));
     return taken & TC_DTYPE_BIT(dtype) &&
-           (!(TC_DTYPES_INT & TC_DTYPE_BIT(dtype)) || (*value > -0x1p53 && *value < 0x1p53));
+           (!(TC_DTYPES_INT & TC_DTYPE_BIT(dtype)) || tc_is_exact(*value));
 }
 
 /*

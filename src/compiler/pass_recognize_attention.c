@@ -112,9 +112,12 @@ static bool take_factor(const matcher *m, tc_edge *edge, double *scale)
         double factor;
         if (!number_of(m, node->inputs[c], node->inputs[1 - c], &factor))
             continue;
-        *scale = mul ? *scale * factor : *scale / factor;
+        factor = mul ? *scale * factor : *scale / factor;
+        if (!isfinite(factor))
+            return false;
+        *scale = factor;
         *edge = node->inputs[1 - c];
-        return isfinite(*scale);
+        return true;
     }
     return false;
 }

@@ -82,6 +82,8 @@ bool tc_rewrite_uniform(const tc_rewrite *r, tc_edge edge, double *value)
     tc_dtype dtype = tc_tensor_dtype(tensor);
     const char *element = tc_tensor_data(tensor);
     *value = tc_dtype_load(dtype, element);
+    if (tc_dtype_in(dtype, TC_DTYPES_INT) && !tc_is_exact(*value))
+        return false; /* other integers round to it */
     for (int64_t i = 0; i < tc_tensor_size(tensor); i++, element += tc_dtype_size(dtype))
         if (!same_number(tc_dtype_load(dtype, element), *value,
                          tc_dtype_in(dtype, TC_DTYPES_FLOAT)))

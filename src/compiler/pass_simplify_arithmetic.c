@@ -261,8 +261,14 @@ tc_status tc_rule_cast(tc_rewrite *r)
         return TC_OK;
     }
     const tc_node *inner = tc_rewrite_input(r, 0, "cast");
-    if (!inner ||
-        !is_lossless(tc_rewrite_info(r, inner->inputs[0])->dtype, inner->outputs[0].dtype))
+    if (!inner)
+        return TC_OK;
+    tc_dtype from = tc_rewrite_info(r, inner->inputs[0])->dtype, via = inner->outputs[0].dtype;
+    tc_dtype to = r->node->outputs[0].dtype;
+    /* What does not fit keeps its low bits as an integer, but becomes the limit as a float. */
+    bool limits = tc_dtype_in(from, TC_DTYPES_INT) && tc_dtype_in(via, TC_DTYPES_FLOAT) &&
+                  tc_dtype_in(to, TC_DTYPES_INT);
+    if (!is_lossless(from, via) || (limits && !is_lossless(from, to)))
         return TC_OK;
     r->node->inputs[0] = inner->inputs[0];
     r->changed = true;

@@ -45,7 +45,9 @@ static bool compose(tc_slice_range inner, tc_slice_range outer, int64_t size, tc
         return false;
     count = tc_slice_count(inner, size, &first);
     count = tc_slice_count(outer, count, &start);
-    *out = range_of(first + start * inner.stride, count, inner.stride * outer.stride);
+    /* Of one element the stride is nothing, and may be too large. */
+    int64_t stride = count > 1 ? inner.stride * outer.stride : 1;
+    *out = count ? range_of(first + start * inner.stride, count, stride) : range_of(0, 0, 1);
     return true;
 }
 
