@@ -459,6 +459,92 @@ static void test_random_graphs(void **state)
     }
 }
 
+/* Every operation of a chain, either operand held, single elements on both sides. */
+static tc_value chain(tc_value x, tc_value z)
+{
+    tc_value two = tc_constant_scalar(x.graph, tc_value_dtype(x), 2);
+    tc_value a = tc_sub(two, tc_mul(tc_add(x, z), two));
+    a = tc_div(z, tc_add(tc_square(tc_sub(z, a)), two));
+    a = tc_maximum(tc_neg(a), tc_minimum(tc_abs(x), two));
+    a = tc_exp(tc_minimum(tc_sqrt(tc_div(two, tc_add(tc_relu(a), two))), a));
+    return tc_tanh(tc_div(tc_reciprocal(tc_sub(a, two)), two));
+}
+
+static tc_value of_row(tc_value (*reduce)(tc_location, tc_value, const tc_reduce_options *),
+                       tc_value x)
+{
+    const int64_t last = -1;
+    return reduce(TC_HERE, x,
+                  &(tc_reduce_options){.struct_size = sizeof(tc_reduce_options),
+                                       .axes = {&last, 1},
+                                       .keep_dims = true});
+}
+
+static tc_value chain_of_rows(tc_value x, tc_value z)
+{
+    tc_value y = tc_sub(chain(x, z), of_row(tc_reduce_max_at, x));
+    y = tc_mul(y, of_row(tc_reduce_mean_at, tc_square(y)));
+    y = tc_add(y, of_row(tc_reduce_sum_at, tc_abs(tc_mul(y, z))));
+    return tc_mul(tc_sub(y, of_row(tc_reduce_min_at, tc_neg(y))), x);
+}
+
+static void check_chain(tc_runtime *runtime, tc_dtype dtype, int64_t rows, int64_t columns,
+                        bool by_rows)
+{
+    tc_graph *graph = tc_graph_create();
+    tc_value x = tc_placeholder(graph, "x", dtype, TC_SHAPE(rows, columns));
+    tc_value z = tc_placeholder(graph, "z", dtype, TC_SHAPE(rows, columns));
+    tc_value y = by_rows ? chain_of_rows(x, z) : chain(x, z);
+    tc_feed feeds[] = {{x, NULL}, {z, NULL}};
+    tc_tensor *results[2] = {NULL, NULL};
+    for (int i = 0; i < 2; i++) {
+        assert_ok(tc_tensor_create(dtype, TC_SHAPE(rows, columns), &feeds[i].tensor));
+        for (int64_t k = 0; k < rows * columns; k++) {
+            double number = (double)((k * 7919 + 31 * i) % 4001) / 1000 - 2;
+            if (dtype == TC_F32)
+                ((float *)tc_tensor_data(feeds[i].tensor))[k] = (float)number;
+            else
+                ((double *)tc_tensor_data(feeds[i].tensor))[k] = number;
+        }
+    }
+    for (int fused = 0; fused < 2; fused++) {
+        const tc_session_options options = {.struct_size = sizeof options,
+                                            .runtime = runtime,
+                                            .disable_passes = fused ? only_fusion() : "all"};
+        tc_session *session;
+        assert_ok(tc_session_create(graph, &options, &session));
+        assert_ok(tc_session_run(session, feeds, 2, &y, 1, TC_NO_TARGETS, &results[fused], NULL));
+        tc_session_release(session);
+    }
+    assert_memory_equal(tc_tensor_data(results[0]), tc_tensor_data(results[1]),
+                        tc_tensor_bytes(results[0]));
+    for (int i = 0; i < 2; i++) {
+        tc_tensor_release(results[i]);
+        tc_tensor_release(feeds[i].tensor);
+    }
+    tc_graph_release(graph);
+}
+
+/* Rows of whole vectors and not, in one tile and in several; and an output that is streamed. */
+static void test_chains(void **state)
+{
+    (void)state;
+    static const int64_t columns[] = {20, 127, 128, 200, 1024, 1100, 9000};
+    for (tc_isa isa = TC_ISA_SCALAR; isa < TC_ISA_COUNT; isa++) {
+        if (!tc_cpu_supports(isa))
+            continue;
+        const tc_runtime_options options = {
+            .struct_size = sizeof options, .threads = 2, .cpu_isa = tc_isa_name(isa)};
+        tc_runtime *runtime;
+        assert_ok(tc_runtime_create(&options, &runtime));
+        for (size_t i = 0; i < 2 * sizeof columns / sizeof columns[0]; i++)
+            for (int by_rows = 0; by_rows < 2; by_rows++)
+                check_chain(runtime, i % 2 ? TC_F64 : TC_F32, 9, columns[i / 2], by_rows);
+        check_chain(runtime, TC_F32, 2049, 2060, false);
+        tc_runtime_release(runtime);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -473,6 +559,7 @@ int main(void)
         TEST(test_long_chain),
         TEST(test_gradient_tails),
         cmocka_unit_test(test_random_graphs),
+        cmocka_unit_test(test_chains),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,7 +6,8 @@
 #include "core/dtype.h"
 #include "kernels/cpu/fused_plan.h"
 
-#define MAX_STEPS 1536
+#define MAX_STEPS   1536
+#define MAX_CHAINED (2 * MAX_STEPS)
 
 /* 16-bit floats are computed in f32. */
 static inline tc_dtype computed(tc_dtype dtype)
@@ -38,6 +39,7 @@ typedef struct emitter {
     value values[TC_FUSED_VALUES];
     int8_t store_phase[TC_FUSED_OUTPUTS];
     size_t moving_bytes; /* of registers that hold rows */
+    size_t states;       /* bytes of the states of reductions */
     bool failed;
     /* Not cleared. */
     tc_fused_slot slots[TC_FUSED_SLOTS];
@@ -45,6 +47,8 @@ typedef struct emitter {
     uint8_t slot_state[TC_FUSED_SLOTS];
     tc_fused_step prologue[TC_FUSED_VALUES];
     tc_fused_step steps[MAX_STEPS];
+    int n_chained;
+    tc_fused_step chained[MAX_CHAINED]; /* the same with chains */
 } emitter;
 
 /*
@@ -75,6 +79,8 @@ int16_t fused_new_slot(emitter *e);
 void fused_emit(emitter *e, int32_t instruction);
 /** Copies a value to output `output` at the end of a phase. */
 void fused_emit_store(emitter *e, int32_t output, int phase);
+/** Makes chains of the steps, in `chained`. */
+void fused_chain(emitter *e);
 /** Lets go what was loaded or repeated: it is not there in the next phase. */
 void fused_end_phase(emitter *e);
 

@@ -130,10 +130,9 @@ static void compile(emitter *e, const tc_fused_program *p, const tc_value_info *
     find_phases(e);
     find_uses(e);
     place_outputs(e);
-    if (!e->plan.whole)
-        for (int32_t i = 0; i < p->n_instructions; i++)
-            e->plan.scratch +=
-                is_reduction(&p->instructions[i]) ? tc_align_up(sizeof(tc_fused_state), 64) : 0;
+    for (int32_t i = 0; i < p->n_instructions; i++)
+        e->states += is_reduction(&p->instructions[i]) ? sizeof(tc_fused_state) : 0;
+    e->plan.scratch = e->states = tc_align_up(e->states, 64);
     emit_program(e);
 }
 
@@ -191,7 +190,7 @@ static tc_status write_params(const emitter *e, tc_prepare *prepare)
     tc_dtype_store(TC_F32, pool, (double)plan->columns);
     tc_dtype_store(TC_F64, pool + sizeof(double), (double)plan->columns);
     memcpy(params + out->steps, e->prologue, prologue);
-    memcpy(params + out->steps + prologue, e->steps, steps);
+    memcpy(params + out->steps + prologue, e->chained, steps);
     return TC_OK;
 }
 
@@ -209,11 +208,12 @@ tc_status tc_fused_prepare(tc_prepare *prepare)
         return tc_kernel_fail(TC_INVALID_ARGUMENT, "%s", problem);
     for (int64_t tile = LARGEST_TILE; tile >= SMALLEST_TILE; tile /= 2) {
         compile(&e, &program, inputs, &domain, tile);
-        if (e.plan.scratch - e.moving_bytes <= REGISTER_BYTES || e.failed)
+        if (e.plan.scratch - e.states - e.moving_bytes <= REGISTER_BYTES || e.failed)
             break;
     }
     if (e.failed)
         return tc_kernel_fail(TC_UNIMPLEMENTED, "the fused program has too many values");
+    fused_chain(&e);
     finish_plan(&e, prepare->threads, &prepare->workspace_bytes);
     return write_params(&e, prepare);
 }

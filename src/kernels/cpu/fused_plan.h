@@ -32,8 +32,40 @@ typedef enum tc_fused_step_kind {
     TC_FUSED_STEP_WHERE,   /* `type`: logarithm of the bytes of an element */
     TC_FUSED_STEP_CAST,    /* from dtype `type` to dtype `code` */
     TC_FUSED_STEP_SPREAD,  /* one element, or one per row, repeated; `type` as for WHERE */
-    TC_FUSED_STEP_REDUCE   /* from[0] into reduction `code`, in slot `to` */
+    TC_FUSED_STEP_REDUCE,  /* from[0] into reduction `code`, in slot `to` */
+    TC_FUSED_STEP_CHAIN    /* `code` operations that follow do the same as the from[0] steps behind
+                              them, on all but the last elements */
 } tc_fused_step_kind;
+
+/** Operations of a chain on its value; their second operand is from[0], one element where `scalars`
+ * says so. */
+typedef enum tc_fused_micro {
+    TC_FUSED_MICRO_NONE,
+    TC_FUSED_MICRO_LOAD,
+    TC_FUSED_MICRO_STORE,  /* into slot `to` */
+    TC_FUSED_MICRO_STREAM, /* likewise, past the caches */
+    TC_FUSED_MICRO_CALL,   /* the unary tile of `code` */
+    TC_FUSED_MICRO_SUM,    /* takes it into reduction `code` */
+    TC_FUSED_MICRO_MOST,
+    TC_FUSED_MICRO_LEAST,
+    TC_FUSED_MICRO_ADD,
+    TC_FUSED_MICRO_SUB,
+    TC_FUSED_MICRO_RSUB, /* R: the value is the second operand */
+    TC_FUSED_MICRO_MUL,
+    TC_FUSED_MICRO_DIV,
+    TC_FUSED_MICRO_RDIV,
+    TC_FUSED_MICRO_MAX,
+    TC_FUSED_MICRO_MIN,
+    TC_FUSED_MICRO_NEG,
+    TC_FUSED_MICRO_ABS,
+    TC_FUSED_MICRO_SQUARE,
+    TC_FUSED_MICRO_EXP,
+    TC_FUSED_MICRO_SQRT,
+    TC_FUSED_MICRO_RELU,
+    TC_FUSED_MICRO_RECIPROCAL
+} tc_fused_micro;
+/** Operations of a chain at most. */
+#define TC_FUSED_CHAIN 96
 
 typedef struct tc_fused_step {
     uint8_t kind, code, type;
@@ -81,6 +113,7 @@ typedef struct tc_fused_plan {
     bool whole;      /* a unit is one tile */
     bool by_rows;
     bool split;         /* a unit is one chunk */
+    bool streams;       /* outputs are so large that they need not pass the caches */
     bool one_by_one;    /* rows so short that they are reduced element by element */
     int16_t n_prologue; /* steps at the beginning that are done once per task */
     int16_t n_steps;
@@ -107,8 +140,8 @@ typedef struct tc_fused_state {
         double f64[TC_FUSED_LANES];
     } lanes;
     double sums[TC_FUSED_LANES];
-    double total;
     int64_t added; /* rows of lanes since the last flush */
+    bool empty;    /* nothing is in `sums` yet, which hold anything */
 } tc_fused_state;
 
 /** Fills everything up to `grain` but `scratch` and `split`, and the layouts, for tiles of `tile`

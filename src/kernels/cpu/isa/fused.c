@@ -2,18 +2,6 @@
 #include "kernels/cpu/isa/fused_tiles.h"
 #include "kernels/cpu/isa/simd.h"
 
-#define ROW(name) tc_f32_##name
-#define R         float
-#define V         tc_f32v
-#define N         TC_F32_LANES
-#include "kernels/cpu/isa/fused_reduce_body.h"
-
-#define ROW(name) tc_f64_##name
-#define R         double
-#define V         tc_f64v
-#define N         TC_F64_LANES
-#include "kernels/cpu/isa/fused_reduce_body.h"
-
 typedef struct job {
     const tc_fused_plan *plan;
     const tc_fused_layout *layouts;
@@ -32,7 +20,68 @@ typedef struct task {
     bool loaded[TC_FUSED_INPUTS]; /* periodic inputs */
     int64_t start, count;         /* elements of the tile */
     int64_t row, rows;
+    bool inputs_overwritten; /* an output lies where an input does */
 } task;
+
+static inline tc_tile_function tile_of(const tc_fused_step *step)
+{
+    tc_tile_function tile = TC_ISA_NAME(tc_fused_unary_tiles)[step->code][step->type];
+    return tile ? tile : TC_ISA_NAME(tc_fused_binary_tiles)[step->code][step->type];
+}
+
+/* Stores a vector past the caches where the processor can; `to` is aligned to it. */
+static inline void stream(void *to, tc_f32v v)
+{
+#if defined(__x86_64__) && TC_VECTOR_BYTES == 64
+    _mm512_stream_ps(to, (__m512)v);
+#elif defined(__x86_64__) && TC_VECTOR_BYTES == 32
+    _mm256_stream_ps(to, (__m256)v);
+#elif defined(__x86_64__)
+    _mm_stream_ps(to, (__m128)v);
+#else
+    memcpy(to, &v, sizeof v);
+#endif
+}
+
+/* Then other threads see what was streamed. */
+static inline void stream_fence(void)
+{
+#if defined(__x86_64__)
+    _mm_sfence();
+#endif
+}
+
+#define R         float
+#define V         tc_f32v
+#define I         tc_i32v
+#define N         TC_F32_LANES
+#define ROW(name) tc_f32_##name
+#include "kernels/cpu/isa/fused_reduce_body.h"
+
+#define INLINE_EXP (TC_VECTOR_BYTES > 16)
+#include "kernels/cpu/isa/fused_chain_body.h"
+#undef INLINE_EXP
+#undef R
+#undef V
+#undef I
+#undef N
+#undef ROW
+
+#define R         double
+#define V         tc_f64v
+#define I         tc_i64v
+#define N         TC_F64_LANES
+#define ROW(name) tc_f64_##name
+#include "kernels/cpu/isa/fused_reduce_body.h"
+
+#define INLINE_EXP 0
+#include "kernels/cpu/isa/fused_chain_body.h"
+#undef INLINE_EXP
+#undef R
+#undef V
+#undef I
+#undef N
+#undef ROW
 
 /* Element number `index` of an input in its row-major order over domain or rows. */
 static inline int64_t offset_of(const tc_fused_layout *l, int64_t index)
@@ -133,12 +182,12 @@ static void reduce(task *t, const tc_fused_step *step)
         if (p->whole)
             tc_f32_reduce(r, p, x, t->rows, (float *)(void *)t->at[step->to]);
         else
-            tc_f32_take(s, s->lanes.f32, r, p->group, x, t->count);
+            tc_f32_take(s, r, p->group, x, t->count);
     } else {
         if (p->whole)
             tc_f64_reduce(r, p, x, t->rows, (double *)(void *)t->at[step->to]);
         else
-            tc_f64_take(s, s->lanes.f64, r, p->group, x, t->count);
+            tc_f64_take(s, r, p->group, x, t->count);
     }
 }
 
@@ -149,13 +198,14 @@ static void run_steps(task *t, const tc_fused_step *step, const tc_fused_step *e
                                    t->at[step->from[2]]};
         void *y = t->at[step->to];
         int64_t n = step->full ? t->count : t->rows;
-        tc_tile_function tile;
         switch (step->kind) {
-        case TC_FUSED_STEP_COMPUTE:
-            tile = TC_ISA_NAME(tc_fused_unary_tiles)[step->code][step->type];
-            if (!tile)
-                tile = TC_ISA_NAME(tc_fused_binary_tiles)[step->code][step->type];
-            tile(in, y, n, step->scalars);
+        case TC_FUSED_STEP_COMPUTE: tile_of(step)(in, y, n, step->scalars); break;
+        case TC_FUSED_STEP_CHAIN:
+            if (step->type == TC_FUSED_F32)
+                tc_f32_run_chain(t, step);
+            else
+                tc_f64_run_chain(t, step);
+            step += step->code + step->from[0];
             break;
         case TC_FUSED_STEP_WHERE: TC_ISA_NAME(tc_fused_where_tiles)[step->type](in, y, n, 0); break;
         case TC_FUSED_STEP_CAST:
@@ -181,6 +231,10 @@ static void begin_task(task *t, const job *j, int worker)
                        ? (char *)p + p->constants + (size_t)slot->constant * sizeof(double)
                        : t->scratch + (slot->offset < 0 ? 0 : slot->offset);
     }
+    t->inputs_overwritten = false;
+    for (int o = 0; o < p->n_outputs; o++)
+        for (int i = 0; i < p->n_inputs; i++)
+            t->inputs_overwritten = t->inputs_overwritten || j->outputs[o] == j->inputs[i];
     t->start = 0;
     t->count = p->tile;
     t->row = 0;
@@ -223,9 +277,9 @@ static void start_reductions(const task *t, int first, int last)
     tc_fused_state *s = (tc_fused_state *)(void *)t->scratch + first;
     for (const tc_fused_reduction *r = p->reductions + first; r < p->reductions + last; r++, s++) {
         if (r->type == TC_FUSED_F32)
-            tc_f32_start(s, s->lanes.f32, r, p->group);
+            tc_f32_start(s, r);
         else
-            tc_f64_start(s, s->lanes.f64, r, p->group);
+            tc_f64_start(s, r);
     }
 }
 
@@ -234,8 +288,8 @@ static double partial_of(const task *t, int index)
     const tc_fused_plan *p = t->j->plan;
     const tc_fused_reduction *r = &p->reductions[index];
     tc_fused_state *s = (tc_fused_state *)(void *)t->scratch + index;
-    return r->type == TC_FUSED_F32 ? tc_f32_partial(s, s->lanes.f32, r, p->group)
-                                   : tc_f64_partial(s, s->lanes.f64, r, p->group);
+    return r->type == TC_FUSED_F32 ? tc_f32_partial(s, r, p->group)
+                                   : tc_f64_partial(s, r, p->group);
 }
 
 static double combine(const tc_fused_reduction *r, double total, double part)
@@ -249,12 +303,10 @@ static double combine(const tc_fused_reduction *r, double total, double part)
 
 static void finish_reduction(const task *t, int index, double total)
 {
-    const tc_fused_reduction *r = &t->j->plan->reductions[index];
-    void *y = t->at[r->slot];
-    if (r->type == TC_FUSED_F32)
-        *(float *)y = (float)(total / r->divisor);
+    if (t->j->plan->reductions[index].type == TC_FUSED_F32)
+        tc_f32_finish(t, index, total);
     else
-        *(double *)y = total / r->divisor;
+        tc_f64_finish(t, index, total);
 }
 
 /* The tiles of one chunk of a row in one phase. */
@@ -353,6 +405,8 @@ static void run_units(void *argument, int64_t begin, int64_t end, int worker)
         else
             run_row(&t, unit);
     }
+    if (j->plan->streams)
+        stream_fence();
 }
 
 static tc_status run(const void *params, const void *const *inputs, void *const *outputs,
