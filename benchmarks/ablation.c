@@ -36,6 +36,7 @@ static const char *const optional_passes[] = {
     "fold",
     "cse",
     "strength",
+    "recognize_rows",
     "recognize_attention",
     "sink_transposes",
     "fold_batch_norm",
