@@ -27,8 +27,9 @@ const tc_fused_info tc_fused_infos[TC_FUSED_CODES] = {
 
 int tc_fused_code_of(const tc_attrs *attrs)
 {
+    const char *name = attrs->op->name;
     for (int code = 0; code < TC_FUSED_CODES; code++) {
-        if (strcmp(tc_fused_infos[code].name, attrs->op->name) != 0)
+        if (tc_fused_infos[code].name[0] != name[0] || strcmp(tc_fused_infos[code].name, name) != 0)
             continue;
         if (code == TC_FUSED_gelu && tc_attrs_bool(attrs, "tanh_approximation"))
             return TC_FUSED_gelu_tanh;
