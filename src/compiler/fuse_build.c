@@ -151,8 +151,7 @@ static int32_t operand_value(const builder *b, int32_t member, int32_t k)
     }
     int32_t shift = fuse_shift(b->f, b->g, node, as, k);
     for (int32_t i = 0; i < b->program.n_inputs; i++)
-        if (b->loads[i].edge.node == edge.node && b->loads[i].edge.output == edge.output &&
-            b->loads[i].shift == shift)
+        if (tc_edges_equal(b->loads[i].edge, edge) && b->loads[i].shift == shift)
             return i;
     return -1;
 }

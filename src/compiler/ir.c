@@ -340,6 +340,12 @@ const char *tc_node_note(const tc_node *node, const char *key)
     return NULL;
 }
 
+bool tc_node_same_device(const tc_node *a, const tc_node *b)
+{
+    const char *x = tc_node_note(a, "device"), *y = tc_node_note(b, "device");
+    return x == y || (x && y && strcmp(x, y) == 0);
+}
+
 uint32_t tc_input_flags(const tc_node *node, int32_t index)
 {
     return tc_op_input_flags(node->attrs.op, index, node->n_outputs);

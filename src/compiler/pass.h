@@ -89,6 +89,9 @@ tc_status tc_ir_set_attr(tc_pass_context *pass, tc_node *node, const char *name,
 /** Text of annotation `key`, NULL when there is none. */
 const char *tc_node_note(const tc_node *node, const char *key);
 
+/** Whether both are annotated with the same device, or neither with any. */
+bool tc_node_same_device(const tc_node *a, const tc_node *b);
+
 /** Flags of the port of input `index`. */
 uint32_t tc_input_flags(const tc_node *node, int32_t index);
 /** True for an operator whose node stands for itself: variables, placeholders, parameters. */
@@ -97,6 +100,10 @@ bool tc_node_is_identity(const tc_node *node);
 bool tc_info_same(const tc_value_info *a, const tc_value_info *b);
 /** Adds the names of the variables that `graph` or its functions write to the keys of `updated`. */
 tc_status tc_program_updated(const tc_graph *graph, tc_map *updated);
+static inline bool tc_edges_equal(tc_edge a, tc_edge b)
+{
+    return a.node == b.node && a.output == b.output;
+}
 /** Whether no other integer rounds to the double `integer`. */
 static inline bool tc_is_exact(double integer)
 {

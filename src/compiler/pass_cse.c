@@ -122,18 +122,13 @@ static uint64_t hash_node(const tc_node *node)
     return hash;
 }
 
-static bool equal_edges(tc_edge a, tc_edge b)
-{
-    return a.node == b.node && a.output == b.output;
-}
-
 static bool equal_inputs(const tc_node *a, const tc_node *b)
 {
     bool equal = a->n_inputs == b->n_inputs;
     for (int32_t i = 0; equal && i < a->n_inputs; i++)
-        equal = equal_edges(a->inputs[i], b->inputs[i]);
-    return equal || (is_commutative(a) && equal_edges(a->inputs[0], b->inputs[1]) &&
-                     equal_edges(a->inputs[1], b->inputs[0]));
+        equal = tc_edges_equal(a->inputs[i], b->inputs[i]);
+    return equal || (is_commutative(a) && tc_edges_equal(a->inputs[0], b->inputs[1]) &&
+                     tc_edges_equal(a->inputs[1], b->inputs[0]));
 }
 
 static bool equal_nodes(const tc_node *a, const tc_node *b)
@@ -144,9 +139,8 @@ static bool equal_nodes(const tc_node *a, const tc_node *b)
     for (int16_t i = 0; i < a->attrs.op->n_attrs; i++)
         if (!equal_attr(&a->attrs.values[i], &b->attrs.values[i]))
             return false;
-    const char *device = tc_node_note(a, "device"), *other = tc_node_note(b, "device");
     return equal_bytes(a->controls, b->controls, (size_t)a->n_controls * sizeof *a->controls) &&
-           (device == other || (device && other && strcmp(device, other) == 0));
+           tc_node_same_device(a, b);
 }
 
 /* Open addressing over the nodes kept so far; never more than half full. */

@@ -125,8 +125,7 @@ static bool is_narrow(const tc_shape *domain, int32_t columns)
 static bool add_load(const fuser *f, fuse_group *g, fuse_load load)
 {
     for (int32_t i = 0; i < g->n_loads; i++)
-        if (g->loads[i].edge.node == load.edge.node &&
-            g->loads[i].edge.output == load.edge.output && g->loads[i].shift == load.shift)
+        if (tc_edges_equal(g->loads[i].edge, load.edge) && g->loads[i].shift == load.shift)
             return true;
     /* Room is left for inputs that are not given, which keep others out of the way. */
     if (g->n_loads == TC_FUSED_INPUTS - TC_FUSED_TAKEN)
@@ -238,12 +237,6 @@ static bool find_extent(fuser *f, fuse_group *g, int32_t old, const tc_node *nod
     return class == g->kept || class == g->rows;
 }
 
-static bool same_device(const tc_node *a, const tc_node *b)
-{
-    const char *x = tc_node_note(a, "device"), *y = tc_node_note(b, "device");
-    return x == y || (x && y && strcmp(x, y) == 0);
-}
-
 /* `to` and `from` as one group, if it is within the bounds. */
 static bool merge_groups(const fuser *f, fuse_group *to, int32_t from_index)
 {
@@ -252,7 +245,7 @@ static bool merge_groups(const fuser *f, fuse_group *to, int32_t from_index)
         (to->columns && from->columns && to->columns != from->columns) ||
         (to->kept >= 0 && from->kept >= 0 && to->kept != from->kept) ||
         (to->rows >= 0 && from->rows >= 0 && to->rows != from->rows) ||
-        !same_device(f->pass->old[to->last], f->pass->old[from->last]))
+        !tc_node_same_device(f->pass->old[to->last], f->pass->old[from->last]))
         return false;
     to->columns = to->columns ? to->columns : from->columns;
     to->kept = to->kept >= 0 ? to->kept : from->kept;
@@ -287,7 +280,7 @@ static bool join(fuser *f, int32_t index, int32_t old, const tc_node *node)
     fuse_group merged = f->groups.data[index];
     fuse_node as = f->nodes[old];
     int32_t others[3], n_others = 0;
-    if (!same_device(node, f->pass->old[merged.last]))
+    if (!tc_node_same_device(node, f->pass->old[merged.last]))
         return false;
     for (int32_t k = 0; k < as.operands; k++) {
         int32_t other = open_group(f, node, k);

@@ -83,12 +83,6 @@ static void find_readers(fuser *f)
         f->fixed[program->targets[i]] = true;
 }
 
-static bool same_device(const tc_node *a, const tc_node *b)
-{
-    const char *first = tc_node_note(a, "device"), *second = tc_node_note(b, "device");
-    return first == second || (first && second && strcmp(first, second) == 0);
-}
-
 /* Whether `edge` broadcasts to the result as a vector along its axis. */
 static bool is_vector(const fuser *f, const product *p, tc_edge edge)
 {
@@ -277,8 +271,8 @@ static tc_status follow(fuser *f, int32_t index)
             shape_reader = f->shape_reader[at];
         int32_t next = f->user[at];
         if (f->uses[at] != 1 || f->fixed[next] || f->taken[next] >= 0 || shape_reader < next ||
-            (e.wide && f->shape_reader[at] < INT32_MAX) || !same_device(node, f->pass->old[next]) ||
-            !take(f, &p, &e, f->pass->old[next]))
+            (e.wide && f->shape_reader[at] < INT32_MAX) ||
+            !tc_node_same_device(node, f->pass->old[next]) || !take(f, &p, &e, f->pass->old[next]))
             break;
         f->taken[next] = index;
         at = next;

@@ -74,11 +74,6 @@ static inline bool tc_dtype_in(tc_dtype dtype, uint32_t set)
     return (set & TC_DTYPE_BIT(dtype)) != 0;
 }
 
-static inline bool tc_edges_equal(tc_edge a, tc_edge b)
-{
-    return a.node == b.node && a.output == b.output;
-}
-
 /** Normalized permutation of a transpose. */
 void tc_permutation_of(const tc_node *node, int64_t out[TC_MAX_RANK]);
 
