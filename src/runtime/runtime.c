@@ -45,10 +45,9 @@ static const tc_kernel *target_find_kernel(const tc_target *target, int32_t devi
     return tc_registry_find_kernel(runtime->registry, op, dtype, TC_DEVICE_CPU, runtime->isa);
 }
 
-static tc_status fold_prepared(const tc_runtime *runtime, const tc_kernel *kernel,
-                               const tc_prepared *prepared, tc_tensor *const *inputs,
-                               const void **input_data, int32_t n_inputs, tc_tensor **outputs,
-                               void **output_data, int32_t n_outputs)
+static tc_status fold_prepared(tc_pool *pool, const tc_kernel *kernel, const tc_prepared *prepared,
+                               tc_tensor *const *inputs, const void **input_data, int32_t n_inputs,
+                               tc_tensor **outputs, void **output_data, int32_t n_outputs)
 {
     void *workspace = NULL;
     if (prepared->workspace_bytes > 0) {
@@ -60,7 +59,7 @@ static tc_status fold_prepared(const tc_runtime *runtime, const tc_kernel *kerne
         input_data[i] = tc_tensor_data(inputs[i]);
     for (int32_t i = 0; i < n_outputs; i++)
         output_data[i] = tc_tensor_data(outputs[i]);
-    tc_kernel_context context = {.workspace = workspace, .pool = runtime->pool};
+    tc_kernel_context context = {.workspace = workspace, .pool = pool};
     tc_status status = kernel->run(prepared->params, input_data, output_data, &context);
     tc_free(workspace);
     return status;
@@ -71,7 +70,8 @@ static tc_status target_fold(const tc_target *target, const tc_attrs *attrs,
                              int32_t n_inputs, const tc_value_info *output_infos, int32_t n_outputs,
                              tc_tensor **outputs)
 {
-    const tc_runtime *runtime = ((const tc_runtime_target *)target)->runtime;
+    /* Not all threads of the runtime: the workspace is for those that the target speaks of. */
+    tc_pool *pool = ((const tc_runtime_target *)target)->pool;
     tc_dtype dtype = tc_op_kernel_dtype(attrs->op, input_infos, n_inputs, output_infos, n_outputs);
     const tc_kernel *kernel = target_find_kernel(target, 0, attrs->op->name, dtype);
     if (!kernel)
@@ -92,8 +92,8 @@ static tc_status target_fold(const tc_target *target, const tc_attrs *attrs,
         const void **input_data = tc_arena_array(&arena, (size_t)n_inputs, sizeof *input_data);
         void **output_data = tc_arena_array(&arena, (size_t)n_outputs, sizeof *output_data);
         status = input_data && output_data
-                     ? fold_prepared(runtime, kernel, &prepared, inputs, input_data, n_inputs,
-                                     outputs, output_data, n_outputs)
+                     ? fold_prepared(pool, kernel, &prepared, inputs, input_data, n_inputs, outputs,
+                                     output_data, n_outputs)
                      : tc_fail_memory((size_t)(n_inputs + n_outputs) * sizeof(void *), "operands");
     }
     tc_arena_free(&arena);
@@ -163,14 +163,15 @@ uint64_t tc_runtime_fallbacks(const tc_runtime *runtime, const tc_plan *plan)
     return count;
 }
 
-tc_runtime_target tc_runtime_view(const tc_runtime *runtime, int32_t threads)
+tc_runtime_target tc_runtime_view(const tc_runtime *runtime, tc_pool *pool)
 {
-    return (tc_runtime_target){.target = {.threads = threads,
+    return (tc_runtime_target){.target = {.threads = tc_pool_threads(pool),
                                           .device_count = 1,
                                           .device_name = target_device_name,
                                           .find_kernel = target_find_kernel,
                                           .fold = target_fold},
-                               .runtime = runtime};
+                               .runtime = runtime,
+                               .pool = pool};
 }
 
 tc_status tc_runtime_create(const tc_runtime_options *options, tc_runtime **out)
@@ -199,7 +200,7 @@ tc_status tc_runtime_create(const tc_runtime_options *options, tc_runtime **out)
     runtime->references = 1;
     runtime->registry = tc_registry_retain(o.registry);
     runtime->isa = isa;
-    runtime->view = tc_runtime_view(runtime, tc_pool_threads(runtime->pool));
+    runtime->view = tc_runtime_view(runtime, runtime->pool);
     tc_watch_init(&runtime->watch);
     tc_async_init(&runtime->async);
     *out = runtime;

@@ -16,6 +16,7 @@
 typedef struct tc_runtime_target {
     tc_target target; /* first: cast back */
     const tc_runtime *runtime;
+    tc_pool *pool; /* of those threads */
 } tc_runtime_target;
 
 struct tc_runtime {
@@ -36,8 +37,8 @@ struct tc_plan;
  * operators have kernels for it. */
 uint64_t tc_runtime_fallbacks(const tc_runtime *runtime, const struct tc_plan *plan);
 
-/** The view of `runtime` with at most `threads` threads. */
-tc_runtime_target tc_runtime_view(const tc_runtime *runtime, int32_t threads);
+/** The view of `runtime` with the threads of `pool`, which is the runtime's or a view of that. */
+tc_runtime_target tc_runtime_view(const tc_runtime *runtime, tc_pool *pool);
 
 /** A reference to `runtime`, or to the default one, made now if nobody uses it, when NULL. */
 tc_status tc_runtime_acquire(tc_runtime *runtime, tc_runtime **out);

@@ -16,7 +16,7 @@ static tc_status set_threads(tc_session *session, int32_t wanted)
     if (wanted == 0 || wanted >= tc_pool_threads(runtime->pool))
         return TC_OK;
     TC_TRY(tc_pool_create_view(runtime->pool, wanted, &session->pool));
-    session->view = tc_runtime_view(runtime, wanted);
+    session->view = tc_runtime_view(runtime, session->pool);
     return TC_OK;
 }
 

@@ -1,4 +1,7 @@
 /* Operators and kernels of a user's own that break the rules: found out, not trusted. */
+#include <stdatomic.h>
+#include <time.h>
+
 #include <tensorc/extend.h>
 
 #include "../support/test.h"
@@ -33,6 +36,39 @@ static tc_status run_badly(const void *params, const void *const *inputs, void *
     return TC_OUT_OF_RANGE;
 }
 
+/* Takes long enough for all threads that there are to come, and tells the highest of them. */
+static void note_worker(void *argument, int64_t begin, int64_t end, int worker)
+{
+    (void)begin;
+    (void)end;
+    atomic_int *highest = argument;
+    int seen = atomic_load(highest);
+    while (seen < worker && !atomic_compare_exchange_weak(highest, &seen, worker))
+        ;
+    nanosleep(&(struct timespec){0, 200000}, NULL);
+}
+
+static tc_status prepare_workers(tc_prepare *prepare)
+{
+    int32_t *threads = tc_prepare_params(prepare, sizeof *threads);
+    if (!threads)
+        return TC_RESOURCE_EXHAUSTED;
+    *threads = prepare->threads;
+    return TC_OK;
+}
+
+static tc_status run_workers(const void *params, const void *const *inputs, void *const *outputs,
+                             const tc_kernel_context *context)
+{
+    float *y = outputs[0];
+    atomic_int highest = 0;
+    (void)inputs;
+    tc_kernel_parallel_for(context, 64, 1, note_worker, &highest);
+    y[0] = (float)highest;
+    y[1] = (float)*(const int32_t *)params;
+    return TC_OK;
+}
+
 static const tc_port resource[] = {
     {.name = "state", .dtypes = TC_DTYPES_FLOAT, .type = 'T', .flags = TC_PORT_RESOURCE}};
 static const tc_port value[] = {{.name = "x", .dtypes = TC_DTYPES_FLOAT, .type = 'T'}};
@@ -47,11 +83,13 @@ static const tc_op ops[] = {
     TEST_OP("view_more", value, .flags = TC_OP_VIEW, .infer = infer_many),
     TEST_OP("fail_silently", value, .infer = infer_same),
     TEST_OP("no_kernel", value, .infer = infer_same),
+    TEST_OP("workers", value, .infer = infer_same),
 };
 static const tc_kernel kernels[] = {
     {.op = "write_more", .symbol = "test_write_more", .run = run_nothing},
     {.op = "view_more", .symbol = "test_view_more", .run = run_nothing},
     {.op = "fail_silently", .symbol = "test_fail_silently", .run = run_badly},
+    {.op = "workers", .symbol = "test_workers", .prepare = prepare_workers, .run = run_workers},
 };
 
 typedef struct fixture {
@@ -68,7 +106,8 @@ static int set_up(void **state)
     for (size_t i = 0; i < sizeof kernels / sizeof kernels[0]; i++)
         assert_ok(tc_registry_add_kernel(registry, &kernels[i]));
     const tc_graph_options graph = {.struct_size = sizeof graph, .registry = registry};
-    const tc_runtime_options runtime = {.struct_size = sizeof runtime, .registry = registry};
+    const tc_runtime_options runtime = {
+        .struct_size = sizeof runtime, .registry = registry, .threads = 4};
     f->graph = tc_graph_create_with(&graph);
     assert_ok(tc_runtime_create(&runtime, &f->runtime));
     tc_registry_release(registry);
@@ -139,6 +178,26 @@ static void test_extension_kernels(void **state)
     assert_error_contains("there is no kernel of 'fail_silently'");
 }
 
+/* Kernels that fold constants have the threads they were prepared for, not all of the runtime. */
+static void test_extension_folds_with_the_threads_of_the_session(void **state)
+{
+    fixture *f = *state;
+    tc_value two = tc_constant_data(f->graph, TC_F32, TC_SHAPE(2), ((float[]){1, 2}));
+    tc_value y = apply(f->graph, "workers", two);
+    for (int threads = 1; threads <= 4; threads++) {
+        tc_session *s;
+        tc_tensor *out = NULL;
+        const tc_session_options options = {
+            .struct_size = sizeof options, .runtime = f->runtime, .threads = threads};
+        assert_ok(tc_session_create(f->graph, &options, &s));
+        assert_ok(tc_session_run(s, TC_NO_FEEDS, &y, 1, TC_NO_TARGETS, &out, NULL));
+        assert_float_equal(tc_tensor_get(out, 1), threads, 0);
+        assert_true(tc_tensor_get(out, 0) < threads);
+        tc_tensor_release(out);
+        tc_session_release(s);
+    }
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 int main(void)
@@ -147,6 +206,7 @@ int main(void)
         TEST(test_extension_writes_no_more_than_the_variable),
         TEST(test_extension_views_no_more_than_the_input),
         TEST(test_extension_kernels),
+        TEST(test_extension_folds_with_the_threads_of_the_session),
     };
     return cmocka_run_group_tests_name("extension", tests, NULL, NULL);
 }
