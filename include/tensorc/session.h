@@ -159,9 +159,12 @@ typedef struct tc_feed {
 
 typedef struct tc_run_options {
     size_t struct_size;
-    tc_mode mode;       /**< ignored by callables, which fix it when compiled */
-    int64_t timeout_us; /**< from the call; 0: none. DEADLINE_EXCEEDED between two kernels */
-    tc_cancellation *cancellation; /**< CANCELLED between two kernels; NULL: none */
+    tc_mode mode; /**< ignored by callables, which fix it when compiled */
+    /** From the call; 0: none. DEADLINE_EXCEEDED between two kernels, and when other runs or visits
+     * of the store are waited for any longer. */
+    int64_t timeout_us;
+    tc_cancellation *cancellation; /**< CANCELLED likewise, but not by a run that only waits to
+                                      apply its updates; NULL: none */
     tc_profile *profile;           /**< receives the times of this run's nodes; NULL: off */
 } tc_run_options;
 

@@ -3,7 +3,7 @@
 
 #include "base/status.h"
 #include "core/tensor.h"
-#include "runtime/session.h"
+#include "runtime/run.h"
 
 bool tc_packed_is_of(const tc_packed *packed, const tc_pack_source *sources, int32_t n_sources)
 {
@@ -178,9 +178,12 @@ static tc_status refresh(tc_session *session, const tc_bound_plan *bound, tc_fra
     if (old && tc_packed_is_of(old, sources, count))
         return TC_OK;
     bool made;
-    TC_TRY(tc_store_pack(session->store, pack, sources, count, session->pool, &frame->packed[index],
-                         &made));
+    tc_status status = tc_store_pack(session->store, pack, sources, count, session->pool,
+                                     &frame->packed[index], &made);
+    /* After a failure there is none, so that the next run, which makes it, sets all operands. */
     tc_packed_release(session->store, old);
+    if (status != TC_OK)
+        return pack->buffer < 0 ? tc_run_fail_at(plan, pack->node, pack->kernel, status) : status;
     *changed = true;
     if (!made)
         return TC_OK;
@@ -194,7 +197,9 @@ tc_status tc_frame_pack(tc_session *session, const tc_bound_plan *bound, tc_fram
 {
     const tc_plan *plan = bound->plan;
     const tc_store *store = session->store;
-    if (frame->packed_step == store->step && frame->packed_fills == store->fills)
+    /* Variables may get first contents now, but not those of this plan, which had one before. */
+    uint64_t fills = atomic_load_explicit(&store->fills, memory_order_relaxed);
+    if (frame->packed_step == store->step && frame->packed_fills == fills)
         return TC_OK;
     bool changed = false;
     for (int32_t i = 0; i < plan->n_packs; i++)
@@ -206,6 +211,6 @@ tc_status tc_frame_pack(tc_session *session, const tc_bound_plan *bound, tc_fram
             (char *)frame->packed[patch->index]->blob + buffer->offset;
     }
     frame->packed_step = store->step;
-    frame->packed_fills = store->fills;
+    frame->packed_fills = fills;
     return TC_OK;
 }

@@ -109,16 +109,21 @@ static bool may_stop(const run *r)
 /*
  * Steps
  */
-static tc_status fail_step(const run *r, const tc_step *step, tc_status status)
+tc_status tc_run_fail_at(const tc_plan *plan, int32_t node, const tc_kernel *kernel,
+                         tc_status status)
 {
     char where[512];
-    if (step->node < 0)
+    if (node < 0)
         return status;
-    tc_node_describe(tc_graph_node_at(r->plan->program->graph, step->node), where, sizeof where);
+    tc_node_describe(tc_graph_node_at(plan->program->graph, node), where, sizeof where);
     if (tc_error_status() != status) /* a kernel of the user's that did not call tc_kernel_fail */
-        return tc_fail(status, "%s: the kernel '%s' fails without a reason", where,
-                       step->kernel->symbol);
+        return tc_fail(status, "%s: the kernel '%s' fails without a reason", where, kernel->symbol);
     return tc_fail_prefix(status, "%s: ", where);
+}
+
+static tc_status fail_step(const run *r, const tc_step *step, tc_status status)
+{
+    return tc_run_fail_at(r->plan, step->node, step->kernel, status);
 }
 
 static inline tc_status run_step(const run *r, tc_kernel_context *context, const tc_step *step)
@@ -241,11 +246,62 @@ static tc_status compute(run *r)
     return run_steps(r, &r->context, &at, writes ? r->plan->n_compute : r->plan->n_steps);
 }
 
-/* The commit cannot fail: nothing is asked, and write kernels and copies return TC_OK. */
-static void commit(run *r)
+/*
+ * Locks of the store
+ */
+typedef enum store_lock { LOCK_READER, LOCK_WRITER, LOCK_COMMIT } store_lock;
+
+/* True when the lock is taken, false when it could not be until `until`; NULL: waits for ever. */
+static bool lock_until(tc_store *store, store_lock which, const struct timespec *until)
+{
+    int error;
+    if (which == LOCK_WRITER)
+        error = until ? pthread_mutex_timedlock(&store->writer, until)
+                      : pthread_mutex_lock(&store->writer);
+    else if (which == LOCK_READER)
+        error = until ? pthread_rwlock_timedrdlock(&store->lock, until)
+                      : pthread_rwlock_rdlock(&store->lock);
+    else
+        error = until ? pthread_rwlock_timedwrlock(&store->lock, until)
+                      : pthread_rwlock_wrlock(&store->lock);
+    return error == 0;
+}
+
+/*
+ * Waits for other runs and visits, but no longer than to the deadline or a cancellation. Nobody
+ * wakes it for that, and the clock of the wait may be set back or forth, so it asks now and then. A
+ * commit does not: the readers that it holds off would overtake it each time.
+ */
+static tc_status lock_store(run *r, store_lock which)
 {
     tc_store *store = r->session->store;
-    pthread_rwlock_wrlock(&store->lock);
+    bool asks = which != LOCK_COMMIT;
+    int64_t longest = r->cancellation ? 10000000 : 1000000000;
+    while (may_stop(r)) {
+        TC_TRY(check_stop_exactly(r));
+        if (!asks && r->deadline.at_ns == 0)
+            break;
+        int64_t left = r->deadline.at_ns != 0 ? r->deadline.at_ns - tc_clock_ns() : longest;
+        left = asks && left > longest ? longest : left < 0 ? 0 : left;
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec += left / 1000000000;
+        until.tv_nsec += left % 1000000000;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        if (lock_until(store, which, &until))
+            return TC_OK;
+    }
+    (void)lock_until(store, which, NULL);
+    return TC_OK;
+}
+
+/* With the lock taken it cannot fail: nothing is asked, and write kernels and copies return TC_OK.
+ */
+static tc_status commit(run *r)
+{
+    tc_store *store = r->session->store;
+    TC_TRY(lock_store(r, LOCK_COMMIT));
     int64_t start = r->profile ? tc_clock_ns() : 0;
     for (int32_t i = r->plan->n_compute; i < r->plan->n_steps; i++) {
         (void)run_step(r, &r->context, &r->plan->steps[i]);
@@ -261,6 +317,7 @@ static void commit(run *r)
     store->step++;
     pthread_rwlock_unlock(&store->lock);
     atomic_fetch_add_explicit(&r->session->counters.commits, 1, memory_order_relaxed);
+    return TC_OK;
 }
 
 static tc_status patch_operands(run *r)
@@ -294,11 +351,9 @@ tc_status tc_run_compute(tc_run *r)
 
 tc_status tc_run_finish(tc_run *r)
 {
-    if (may_stop(r))
-        TC_TRY(check_stop_exactly(r));
     if (r->plan->program->writes)
-        commit(r);
-    return TC_OK;
+        return commit(r);
+    return may_stop(r) ? check_stop_exactly(r) : TC_OK;
 }
 
 /* With the locks of the store held: the whole run. */
@@ -311,45 +366,15 @@ static tc_status run_locked(run *r)
     return tc_run_finish(r);
 }
 
-/* Waits for other writers, but no longer than to the deadline. */
-static tc_status lock_writer(const run *r)
-{
-    pthread_mutex_t *writer = &r->session->store->writer;
-    if (r->deadline.at_ns == 0) {
-        pthread_mutex_lock(writer);
-        return TC_OK;
-    }
-    while (pthread_mutex_trylock(writer) != 0) {
-        TC_TRY(check_stop(r));
-        /* The clock of this wait may be set back or forth, so what passes is asked again. */
-        struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
-        int64_t left = r->deadline.at_ns - tc_clock_ns();
-        int64_t slice = left < 1000000 ? 1000000 : left > 1000000000 ? 1000000000 : left;
-        int64_t nanoseconds = until.tv_nsec + slice;
-        until.tv_sec += nanoseconds / 1000000000;
-        until.tv_nsec = nanoseconds % 1000000000;
-        if (pthread_mutex_timedlock(writer, &until) == 0)
-            return TC_OK;
-    }
-    return TC_OK;
-}
-
 static tc_status run_with_state(run *r, bool writes)
 {
     tc_store *store = r->session->store;
-    tc_status status;
-    if (may_stop(r))
-        TC_TRY(check_stop_exactly(r));
-    if (writes) {
-        TC_TRY(lock_writer(r));
-        status = run_locked(r);
+    TC_TRY(lock_store(r, writes ? LOCK_WRITER : LOCK_READER));
+    tc_status status = run_locked(r);
+    if (writes)
         pthread_mutex_unlock(&store->writer);
-    } else {
-        pthread_rwlock_rdlock(&store->lock);
-        status = run_locked(r);
+    else
         pthread_rwlock_unlock(&store->lock);
-    }
     return status;
 }
 

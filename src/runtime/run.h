@@ -26,6 +26,10 @@ tc_status tc_run_guarded(tc_run *r, bool writes);
 tc_status tc_run_compute(tc_run *r);
 /** Commits what the plan of `r` writes, if anything. The locks are held. */
 tc_status tc_run_finish(tc_run *r);
+/** The failure of `kernel`, which runs for `node` of the plan's graph, with where that was built.
+ */
+tc_status tc_run_fail_at(const tc_plan *plan, int32_t node, const tc_kernel *kernel,
+                         tc_status status);
 /** Adds a run that is over to the counters. */
 void tc_run_count(const tc_run *r, size_t copied_bytes);
 /**

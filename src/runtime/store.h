@@ -55,8 +55,10 @@ struct tc_store {
     TC_VECTOR(tc_variable *) variables;
     tc_map names;
     tc_packed *packed;
-    uint64_t step;  /* written under the write lock */
-    uint64_t fills; /* likewise: contents that came from elsewhere than commits */
+    uint64_t step; /* written under the write lock */
+    /* Contents that came from elsewhere than commits. Raised under the write lock, of which a run
+     * that holds the writer mutex alone knows nothing. */
+    _Atomic uint64_t fills;
 };
 
 /**

@@ -1,4 +1,7 @@
 /* What depends on weights alone is computed once per content of the weights and shared. */
+#include <math.h>
+
+#include "support/counting_allocator.h"
 #include "support/test.h"
 
 #include <tensorc/tensorc.h>
@@ -201,6 +204,50 @@ static void test_parts_of_invariants(void **state)
     tc_graph_release(m.graph);
 }
 
+/* A failure tells where, keeps nothing, and is over when the weights are good again. */
+static void test_invariants_that_fail(void **state)
+{
+    (void)state;
+    counting_allocator_install();
+    tc_graph *g = tc_graph_create();
+    tc_value x = tc_placeholder(g, "x", TC_F32, TC_SHAPE(2));
+    tc_value table =
+        tc_variable(g, "table", tc_constant_data(g, TC_F32, TC_SHAPE(3), ((float[]){1, 2, 4})));
+    tc_value ids =
+        tc_variable(g, "ids", tc_constant_data(g, TC_I64, TC_SHAPE(2), ((int64_t[]){0, 1})));
+    tc_value y = tc_add(x, tc_gather(tc_exp(table), ids));
+    static const int64_t rows[][2] = {{0, 1}, {2, 9}, {2, 9}, {2, 0}, {-7, 0}, {1, 1}};
+    tc_session *s;
+    tc_tensor *fed, *restored, *out = NULL;
+    assert_ok(tc_session_create(g, NULL, &s));
+    assert_ok(tc_tensor_create_copy(TC_F32, TC_SHAPE(2), (float[]){10, 20}, &fed));
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        assert_ok(tc_session_initialize(s));
+        assert_ok(tc_tensor_create_copy(TC_I64, TC_SHAPE(2), rows[i], &restored));
+        assert_ok(
+            tc_store_restore(tc_session_store(s), (const char *[]){"ids"}, &restored, 1, NULL));
+        tc_tensor_release(restored);
+        tc_status status =
+            tc_session_run(s, TC_FEEDS({x, fed}), TC_FETCHES(y), TC_NO_TARGETS, &out, NULL);
+        bool good = rows[i][0] >= 0 && rows[i][1] < 3;
+        assert_int_equal(status == TC_OK, good);
+        if (!good) {
+            assert_error_contains("gather 'gather'");
+            assert_error_contains("test_invariants.c:");
+            continue;
+        }
+        for (int k = 0; k < 2; k++)
+            assert_float_equal(tc_tensor_get(out, k), 10 * (k + 1) + exp((double)(1 << rows[i][k])),
+                               1e-4);
+        assert_true(packed_bytes(s) > 0);
+    }
+    tc_tensor_release(out);
+    tc_tensor_release(fed);
+    tc_session_release(s);
+    tc_graph_release(g);
+    counting_allocator_remove();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -208,6 +255,7 @@ int main(void)
         cmocka_unit_test(test_updated_variables_are_no_invariants),
         cmocka_unit_test(test_commits_of_other_graphs_are_seen),
         cmocka_unit_test(test_parts_of_invariants),
+        cmocka_unit_test(test_invariants_that_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
