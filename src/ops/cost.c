@@ -1,5 +1,7 @@
 #include "ops/cost.h"
 
+#include <math.h>
+
 double tc_cost_elements(const tc_value_info *value)
 {
     if (value->dtype == TC_DTYPE_INVALID)
@@ -21,6 +23,12 @@ static uint8_t port_flags(const tc_op *op, int32_t input)
     return last < 0 ? 0 : op->inputs[input < last ? input : last].flags;
 }
 
+/* Operators of others may tell anything; what costs order must stay an order. */
+static double usable(double work)
+{
+    return work >= 0 ? fmin(work, 1e30) : 0;
+}
+
 void tc_op_cost(const tc_infer *node, tc_node_cost *cost)
 {
     const tc_op *op = node->attrs->op;
@@ -34,6 +42,8 @@ void tc_op_cost(const tc_infer *node, tc_node_cost *cost)
         cost->flops = tc_cost_elements(&node->outputs[0]);
     if (op->cost)
         op->cost(node, cost);
+    cost->flops = usable(cost->flops);
+    cost->bytes = usable(cost->bytes);
 }
 
 void tc_cost_each_input(const tc_infer *node, tc_node_cost *cost)

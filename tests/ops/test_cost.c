@@ -1,4 +1,6 @@
 /* What operators say they take. */
+#include <math.h>
+
 #include "support/test.h"
 
 #include <tensorc/tensorc.h>
@@ -75,11 +77,40 @@ static void test_cost_of_empty_values(void **state)
     tc_graph_release(g);
 }
 
+/* Operators of others may say anything: the work that is taken orders steps, so it is a number. */
+static double told;
+
+static void tell(const tc_infer *node, tc_node_cost *cost)
+{
+    (void)node;
+    cost->flops = told;
+    cost->bytes = -told;
+}
+
+static void test_cost_is_a_number(void **state)
+{
+    (void)state;
+    static const double odd[] = {NAN, -1, 1, -1e300, 1e308, -INFINITY, INFINITY};
+    const tc_op op = {.name = "odd", .cost = tell};
+    const tc_attrs attrs = {.op = &op};
+    const tc_infer infer = {.attrs = &attrs};
+    for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++) {
+        tc_node_cost cost;
+        told = odd[i];
+        tc_op_cost(&infer, &cost);
+        assert_true(cost.flops >= 0 && cost.flops <= 1e30);
+        assert_true(cost.bytes >= 0 && cost.bytes <= 1e30);
+        if (fabs(told) == 1)
+            assert_float_equal(cost.flops + cost.bytes, 1, 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cost_of_operators),
         cmocka_unit_test(test_cost_of_empty_values),
+        cmocka_unit_test(test_cost_is_a_number),
     };
     return cmocka_run_group_tests_name("cost", tests, NULL, NULL);
 }
