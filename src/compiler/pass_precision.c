@@ -109,6 +109,7 @@ static tc_status convert_constant(narrower *n, const tc_node *node, tc_dtype dty
 {
     const tc_tensor *from = tc_attrs_tensor(&node->attrs, "tensor");
     tc_tensor *to;
+    TC_TRY(tc_tensor_check(from));
     TC_TRY(tc_tensor_create(dtype, *tc_tensor_shape(from), &to));
     const char *source = tc_tensor_data(from);
     char *target = tc_tensor_data(to);

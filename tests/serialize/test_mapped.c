@@ -101,6 +101,39 @@ static void test_damage_is_found_at_the_first_run(void **state)
     free(file.data);
 }
 
+/* Nor is it hidden by a constant's conversion to another precision. */
+static void test_damage_is_found_before_constants_are_converted(void **state)
+{
+    tc_graph *g = tc_graph_create();
+    tc_value x = tc_placeholder(g, "x", TC_F32, TC_SHAPE(TC_DIM("batch"), ROWS));
+    tc_tensor *w;
+    assert_ok(tc_tensor_create(TC_F32, TC_SHAPE(ROWS, UNITS), &w));
+    for (int i = 0; i < ROWS * UNITS; i++)
+        ((float *)tc_tensor_data(w))[i] = (float)(i % 7) - 3;
+    tc_value y = tc_matmul(x, tc_constant(g, w));
+    const tc_signature_port inputs[] = {{"x", x}}, outputs[] = {{"y", y}};
+    const tc_signature signature = {"serve", inputs, 1, outputs, 1};
+    tc_session *session;
+    assert_ok(tc_session_create(g, NULL, &session));
+    assert_ok(tc_saved_model_save(session, path, &signature, 1));
+    tc_session_release(session);
+    tc_tensor_release(w);
+    tc_graph_release(g);
+    file_bytes file = file_read(path);
+    *payload(&file) ^= 4;
+    write_file(&file);
+    tc_saved_model *model;
+    const tc_session_options options = {.struct_size = sizeof options, .precision = TC_BF16};
+    float result[UNITS];
+    assert_ok(tc_saved_model_load(path, NULL, &model));
+    assert_ok(tc_saved_model_session(model, &options, &session));
+    assert_status(infer(session, model, result), TC_DATA_LOSS);
+    assert_error_contains("damaged: the checksum");
+    tc_session_release(session);
+    tc_saved_model_release(model);
+    free(file.data);
+}
+
 /* Structure is checked at once, wherever the large record lies. */
 static void test_truncation_is_found_at_once(void **state)
 {
@@ -185,6 +218,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_damage_is_found_at_the_first_run, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_damage_is_found_before_constants_are_converted, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_truncation_is_found_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_loading_does_not_copy, setup, teardown),
         cmocka_unit_test_setup_teardown(test_writing_copies, setup, teardown),
