@@ -1,4 +1,6 @@
 /* Runs in stages: updates, failures, random numbers, memory. */
+#include <time.h>
+
 #include <tensorc/extend.h>
 
 #include "stages_test.h"
@@ -40,7 +42,8 @@ static void test_stages_train_through_a_mask(void **state)
 typedef struct trap {
     int step; /* run of the kernel, over all stages, that acts; -1: none */
     int runs;
-    tc_cancellation *cancel; /* cancelled by it, else it fails */
+    tc_cancellation *cancel; /* cancelled by it */
+    int sleep_us;            /* else slept by it; 0: it fails */
 } trap;
 
 static trap the_trap = {.step = -1};
@@ -63,13 +66,23 @@ static tc_status trap_prepare(tc_prepare *prepare)
 static tc_status trap_run(const void *params, const void *const *inputs, void *const *outputs,
                           const tc_kernel_context *context)
 {
-    (void)context;
     memcpy(outputs[0], inputs[0], *(const size_t *)params);
+    if (context->extents)
+        context->extents[0] = (int64_t)(*(const size_t *)params / sizeof(float) / 2);
     if (the_trap.runs++ != the_trap.step)
         return TC_OK;
-    if (!the_trap.cancel)
+    if (the_trap.sleep_us > 0)
+        nanosleep(&(struct timespec){0, the_trap.sleep_us * 1000L}, NULL);
+    else if (the_trap.cancel)
+        tc_cancellation_cancel(the_trap.cancel);
+    else
         return tc_kernel_fail(TC_ABORTED, "the trap was sprung");
-    tc_cancellation_cancel(the_trap.cancel);
+    return TC_OK;
+}
+
+static tc_status half_infer(tc_infer *infer)
+{
+    infer->outputs[0].shape = TC_SHAPE(-1);
     return TC_OK;
 }
 
@@ -84,8 +97,21 @@ static const tc_op trap_op = {
     .infer = trap_infer,
     .grad = TC_GRAD_NONE,
 };
-static const tc_kernel trap_kernel = {
-    .op = "trap", .symbol = "test_trap", .prepare = trap_prepare, .run = trap_run};
+/* The first half of x: a trap that ends a stage. */
+static const tc_op half_op = {
+    .name = "half",
+    .version = 1,
+    .doc = "Test.",
+    TC_LIST(inputs, trap_port),
+    TC_LIST(outputs, trap_port),
+    .infer = half_infer,
+    .bound = trap_infer,
+    .grad = TC_GRAD_NONE,
+};
+static const tc_kernel trap_kernels[] = {
+    {.op = "trap", .symbol = "test_trap", .prepare = trap_prepare, .run = trap_run},
+    {.op = "half", .symbol = "test_half", .prepare = trap_prepare, .run = trap_run},
+};
 
 static tc_value trap_at(tc_value x)
 {
@@ -93,11 +119,19 @@ static tc_value trap_at(tc_value x)
                          &(const tc_node_spec){.op = "trap", .at = TC_HERE, TC_SPEC_INPUTS(x)});
 }
 
+static tc_value half_at(tc_value x)
+{
+    return tc_node_build(NULL,
+                         &(const tc_node_spec){.op = "half", .at = TC_HERE, TC_SPEC_INPUTS(x)});
+}
+
 static tc_registry *trap_registry(void)
 {
     tc_registry *registry = tc_registry_create();
     assert_ok(tc_registry_add_op(registry, &trap_op));
-    assert_ok(tc_registry_add_kernel(registry, &trap_kernel));
+    assert_ok(tc_registry_add_op(registry, &half_op));
+    for (size_t i = 0; i < sizeof trap_kernels / sizeof trap_kernels[0]; i++)
+        assert_ok(tc_registry_add_kernel(registry, &trap_kernels[i]));
     return registry;
 }
 
@@ -169,6 +203,55 @@ static void test_stages_failure_applies_nothing(void **state)
 static void test_stages_cancelled_between(void **state)
 {
     run_traps(true);
+}
+
+/* The deadline passes in the last kernel of a stage: the next one does not run, and what its
+ * variables were to become is not applied. */
+static void test_stages_deadline_between(void **state)
+{
+    (void)state;
+    enum { stages = 3, timeout_us = 100000 };
+    tc_registry *registry = trap_registry();
+    const tc_graph_options with = {.struct_size = sizeof with, .registry = registry};
+    const tc_runtime_options runs = {.struct_size = sizeof runs, .registry = registry};
+    tc_graph *g = tc_graph_create_with(&with);
+    tc_session_options options = {.struct_size = sizeof options};
+    assert_ok(tc_runtime_create(&runs, &options.runtime));
+    tc_value x = tc_placeholder(g, "x", TC_F32, TC_SHAPE(-1));
+    tc_value n = tc_variable(g, "n", tc_constant_scalar(g, TC_F32, 1));
+    tc_value left = half_at(half_at(half_at(tc_mul(x, n))));
+    tc_value sum = tc_reduce_sum(left), update = tc_assign_add(n, sum);
+    tc_session *s;
+    assert_ok(tc_session_create(g, &options, &s));
+    tc_tensor *t = floats(TC_SHAPE(8), (const float[]){1, 2, 3, 4, 5, 6, 7, 8}), *out[1] = {0};
+    double value = 1;
+    bool reached = false;
+    for (int step = 0; step < stages; step++) {
+        the_trap = (trap){.step = -1};
+        assert_ok(
+            tc_session_run(s, TC_FEEDS({x, t}), TC_FETCHES(sum), TC_TARGETS(update), out, NULL));
+        release(out, 1);
+        value *= 2; /* the first element times n is added to n */
+        expect_variable(s, "n", ELEMENTS(value));
+
+        the_trap = (trap){.step = step, .sleep_us = timeout_us + 20000};
+        const tc_run_options run = {.struct_size = sizeof run, .timeout_us = timeout_us};
+        assert_status(
+            tc_session_run(s, TC_FEEDS({x, t}), TC_FETCHES(sum), TC_TARGETS(update), out, &run),
+            TC_DEADLINE_EXCEEDED);
+        assert_error_contains("no update was applied");
+        assert_true(the_trap.runs <= step + 1); /* fewer on a machine that is busy elsewhere */
+        reached |= the_trap.runs == step + 1;
+        assert_null(out[0]);
+        expect_variable(s, "n", ELEMENTS(value));
+        assert_int_equal(tc_store_step(tc_session_store(s)), step + 1);
+    }
+    assert_true(reached);
+    tc_tensor_release(t);
+    tc_session_release(s);
+    tc_runtime_release(options.runtime);
+    tc_registry_release(registry);
+    tc_graph_release(g);
 }
 
 /* What reaches outside does so in the order it was built, though it could be in an earlier stage.
@@ -406,6 +489,7 @@ int main(void)
         cmocka_unit_test(test_stages_train_through_a_mask),
         cmocka_unit_test(test_stages_failure_applies_nothing),
         cmocka_unit_test(test_stages_cancelled_between),
+        cmocka_unit_test(test_stages_deadline_between),
         cmocka_unit_test(test_stages_order_of_effects),
         cmocka_unit_test(test_stages_deadline),
         cmocka_unit_test(test_stages_numerics),

@@ -146,6 +146,57 @@ static void test_saved_model_without_variables(void **state)
     tc_saved_model_release(model);
 }
 
+/* Shapes that depend on elements are as unknown after loading as before, and runs find them. */
+static void test_saved_model_of_unknown_shapes(void **state)
+{
+    static const float elements[5] = {0, 3, 0, -2, 5};
+    tc_graph *g = tc_graph_create();
+    tc_value x = tc_placeholder(g, "x", TC_F32, TC_SHAPE(TC_DIM("n")));
+    tc_value scale = tc_variable(g, "scale", tc_constant_scalar(g, TC_F32, 10));
+    tc_value places = tc_nonzero(x);
+    tc_value chosen = tc_mul(tc_boolean_mask(x, tc_greater(x, tc_zeros_like(x))), scale);
+    const tc_signature_port inputs[] = {{"x", x}};
+    const tc_signature_port outputs[] = {{"places", places}, {"chosen", chosen}};
+    const tc_signature signature = {"serve", inputs, 1, outputs, 2};
+    tc_session *session;
+    assert_ok(tc_session_create(g, NULL, &session));
+    assert_ok(tc_session_initialize(session));
+    assert_ok(tc_saved_model_save(session, path, &signature, 1));
+    tc_session_release(session);
+    tc_graph_release(g);
+
+    tc_saved_model *model;
+    assert_ok(tc_saved_model_load(path, NULL, &model));
+    const tc_signature *serve = tc_saved_model_find(model, "serve");
+    const tc_value fetches[] = {serve->outputs[0].value, serve->outputs[1].value};
+    tc_shape found = tc_value_shape(fetches[0]), some = tc_value_shape(fetches[1]);
+    assert_string_equal(tc_value_shape(serve->inputs[0].value).dims[0].name, "n");
+    assert_int_equal(found.dims[0].size, -1);
+    assert_int_equal(found.dims[1].size, 1);
+    assert_int_equal(some.dims[0].size, -1);
+    assert_ok(tc_saved_model_session(model, NULL, &session));
+    for (int n = 5; n >= 0; n--) {
+        tc_tensor *fed, *out[2] = {0};
+        int64_t n_places = 0, n_chosen = 0;
+        assert_ok(tc_tensor_create_copy(TC_F32, TC_SHAPE(n), elements, &fed));
+        assert_ok(tc_session_run(session, TC_FEEDS({serve->inputs[0].value, fed}), fetches, 2,
+                                 TC_NO_TARGETS, out, NULL));
+        for (int i = 0; i < n; i++) {
+            if (elements[i] != 0)
+                assert_float_equal(tc_tensor_get(out[0], n_places++), i, 0);
+            if (elements[i] > 0)
+                assert_float_equal(tc_tensor_get(out[1], n_chosen++), 10 * elements[i], 0);
+        }
+        assert_int_equal(tc_tensor_shape(out[0])->dims[0].size, n_places);
+        assert_int_equal(tc_tensor_size(out[1]), n_chosen);
+        tc_tensor_release(fed);
+        tc_tensor_release(out[0]);
+        tc_tensor_release(out[1]);
+    }
+    tc_session_release(session);
+    tc_saved_model_release(model);
+}
+
 static void test_saved_model_save_refuses(void **state)
 {
     sample_model m = sample_model_create();
@@ -290,6 +341,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_saved_model_is_pruned, setup, teardown),
         cmocka_unit_test_setup_teardown(test_saved_model_keeps_functions, setup, teardown),
         cmocka_unit_test_setup_teardown(test_saved_model_without_variables, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_saved_model_of_unknown_shapes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_saved_model_save_refuses, setup, teardown),
         cmocka_unit_test_setup_teardown(test_saved_model_load_refuses, setup, teardown),
         cmocka_unit_test_setup_teardown(test_file_inspect_shows_everything, setup, teardown),
