@@ -21,7 +21,8 @@ tc_status bound_compile(bound *b, const tc_session_options *options, const tc_va
 tc_status bound_run(void *state)
 {
     bound *b = state;
-    return tc_callable_run(b->callable, b->inputs, &b->output, NULL);
+    const tc_run_options options = {.struct_size = sizeof options, .profile = b->profile};
+    return tc_callable_run(b->callable, b->inputs, &b->output, b->profile ? &options : NULL);
 }
 
 void bound_destroy(void *state)
@@ -30,6 +31,7 @@ void bound_destroy(void *state)
     for (int i = 0; i < BOUND_INPUTS; i++)
         tc_tensor_release(b->inputs[i]);
     tc_tensor_release(b->output);
+    tc_profile_destroy(b->profile);
     tc_callable_release(b->callable);
     tc_session_release(b->session);
     tc_graph_release(b->graph);

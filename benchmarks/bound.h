@@ -11,7 +11,8 @@ typedef struct bound {
     tc_session *session;
     tc_callable *callable;
     tc_tensor *inputs[BOUND_INPUTS];
-    tc_tensor *output; /* made by the first run */
+    tc_tensor *output;   /* made by the first run */
+    tc_profile *profile; /* of all runs, NULL: none */
 } bound;
 
 /** A zeroed state with an empty graph. NULL: memory. */

@@ -64,7 +64,28 @@ static tc_status create_training(const workload *w, const tc_session_options *op
     return bound_compile(b, &with, TC_FETCHES(x, y), TC_NO_VALUE, train);
 }
 
-/* `fused` is any pointer for rows that leave all passes on. */
+/* Operators of a few microseconds each, which a profile must not slow down: that a row with it
+ * takes less than 1.01 of the time of the row without. */
+static tc_status create_profiled(const workload *w, const tc_session_options *options, void **state)
+{
+    tc_session_options with = *options;
+    with.disable_passes = "fuse_elementwise";
+    with.threads = 1;
+    bound *b = bound_create();
+    *state = b;
+    if (!b)
+        return tc_kernel_fail(TC_RESOURCE_EXHAUSTED, "out of memory");
+    if (w->detail)
+        TC_TRY(tc_profile_create(&b->profile));
+    tc_value x = tc_placeholder(b->graph, "x", TC_F32, TC_SHAPE(128, 128));
+    tc_value y = x;
+    for (int i = 0; i < CHAIN; i++)
+        y = i % 2 ? tc_sigmoid(y) : tc_tanh(y);
+    TC_TRY(random_floats(TC_SHAPE(128, 128), &b->inputs[0]));
+    return bound_compile(b, &with, TC_FETCHES(x), y, TC_NO_VALUE);
+}
+
+/* `fused` is any pointer for rows that leave all passes on, or that have a profile. */
 #define ROW(name, create, repeats, per_sample, fused)                                    \
     {                                                                                    \
         "overhead", name, create, bound_run, bound_destroy, repeats, per_sample, (fused) \
@@ -79,6 +100,8 @@ static const workload rows[] = {
     ROW("chain of 100 ops on 4 floats, per op, fused", create_chain, 100, CHAIN, &fused),
     ROW("MLP 4-8-8-2 inference, fused", create_inference, 1000, 0, &fused),
     ROW("MLP 4-8-8-2 SGD training step, fused", create_training, 1000, 0, &fused),
+    ROW("chain of 100 ops of 5 us", create_profiled, 10, 0, NULL),
+    ROW("chain of 100 ops of 5 us, with a profile", create_profiled, 10, 0, &fused),
 };
 
 const workload_table overhead_workloads = {rows, sizeof rows / sizeof rows[0]};
