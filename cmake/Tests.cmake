@@ -65,6 +65,11 @@ foreach(source ${sources})
     endif()
 endforeach()
 
+# Tests of tools run them.
+if(TARGET tests_tools AND TARGET tensorc_tool)
+    add_dependencies(tests_tools tensorc_tool)
+endif()
+
 # The driver of the op cases is one program that runs once per instruction set.
 file(GLOB sources CONFIGURE_DEPENDS ${tests_dir}/ops/*.c)
 list(FILTER sources EXCLUDE REGEX "/test_[^/]*$")
