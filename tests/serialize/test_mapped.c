@@ -1,4 +1,7 @@
 /* Saved models whose weights are used where the file is mapped. */
+#include <math.h>
+#include <pthread.h>
+
 #include "serialize/files.h"
 
 #include <tensorc/tensorc.h>
@@ -196,6 +199,66 @@ static void test_writing_copies(void **state)
     tc_saved_model_release(model);
 }
 
+/* The first write moves a variable out of the file while others read it: each run sees it before or
+ * after a whole update. */
+enum { HALVINGS = 5 };
+
+typedef struct reading {
+    tc_session *session;
+    tc_saved_model *model;
+    const float *first; /* results with the weights of the file */
+} reading;
+
+static void *read_often(void *argument)
+{
+    const reading *r = argument;
+    int seen = 0;
+    for (int i = 0; i < 30; i++) {
+        float result[UNITS];
+        if (infer(r->session, r->model, result) != TC_OK)
+            return argument;
+        for (; seen <= HALVINGS && result[0] != ldexpf(r->first[0], -seen);)
+            seen++; /* updates are not undone */
+        for (int k = 0; k < UNITS; k++)
+            if (result[k] != ldexpf(r->first[k], -seen))
+                return argument;
+    }
+    return NULL;
+}
+
+static void test_writing_beside_readers(void **state)
+{
+    save_model();
+    tc_saved_model *model;
+    assert_ok(tc_saved_model_load(path, NULL, &model));
+    tc_session *reader, *writer;
+    float first[UNITS];
+    assert_ok(tc_saved_model_session(model, NULL, &reader));
+    tc_graph *g = tc_saved_model_graph(model);
+    tc_value w = tc_graph_find(g, "layer/weights");
+    tc_value halve = tc_assign(w, tc_mul(w, tc_constant_scalar(g, TC_F32, 0.5)));
+    const tc_session_options options = {.struct_size = sizeof options,
+                                        .store = tc_session_store(reader)};
+    assert_ok(tc_session_create(g, &options, &writer));
+    assert_ok(infer(reader, model, first));
+    assert_true(first[0] != 0);
+    reading with = {reader, model, first};
+    pthread_t threads[2];
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, read_often, &with), 0);
+    for (int i = 0; i < HALVINGS; i++)
+        assert_ok(
+            tc_session_run(writer, TC_NO_FEEDS, TC_NO_FETCHES, TC_TARGETS(halve), NULL, NULL));
+    for (int i = 0; i < 2; i++) {
+        void *result;
+        pthread_join(threads[i], &result);
+        assert_null(result);
+    }
+    tc_session_release(reader);
+    tc_session_release(writer);
+    tc_saved_model_release(model);
+}
+
 /* The model may go before the sessions that use its weights. */
 static void test_weights_outlive_the_model(void **state)
 {
@@ -223,6 +286,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_truncation_is_found_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_loading_does_not_copy, setup, teardown),
         cmocka_unit_test_setup_teardown(test_writing_copies, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_writing_beside_readers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_weights_outlive_the_model, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
