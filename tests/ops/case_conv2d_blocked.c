@@ -274,8 +274,8 @@ static const op_sample samples[] = {
         &winograd) CONV("winograd padded unevenly", S(1, 4, 13, 12, 16), S(64, 64, 3, 3),
                         S(1, 4, 12, 15, 16), &winograd_uneven)
         CONV("winograd, incomplete blocks", S(1, 5, 12, 14, 16), S(90, 70, 3, 3),
-             S(1, 6, 12, 14, 16), &winograd) CONV("winograd, several rounds", S(3, 4, 28, 20, 16),
-                                                  S(64, 64, 3, 3), S(3, 4, 28, 20, 16), &winograd)
+             S(1, 6, 12, 14, 16), &winograd) CONV("winograd, several rounds", S(4, 4, 28, 20, 16),
+                                                  S(64, 64, 3, 3), S(4, 4, 28, 20, 16), &winograd)
             CONV("winograd, deep", S(2, 8, 12, 12, 16), S(64, 128, 3, 3), S(2, 4, 12, 12, 16),
                  &winograd) FINISHED("winograd and all that follows", S(2, 4, 14, 14, 16),
                                      S(72, 64, 3, 3), S(72), S(2, 5, 14, 14, 16), &winograd_relu)

@@ -413,28 +413,24 @@ static void run_part(const work *w, int64_t group, int64_t tile, int64_t image, 
                          .out_block = area * TC_BLOCK,
                          .activation = c->activation};
     const tc_blocked_step *all_steps = steps_of(c) + c->n_steps;
-    const float *all_weights = w->call.weights + all_blocks * TC_BLOCK * c->depth;
-    int64_t turns = ceil_div(end - begin, w->tiles->pixels), rows;
+    int64_t rows;
     do {
         t.steps = t.end;
         t.end = tc_blocked_chunk(t.steps, all_steps, lanes, &rows);
         t.last = t.end == all_steps;
         t.sums = sums;
         int64_t y = begin / columns, x = begin % columns;
-        const float *next = t.weights + rows * lanes;
-        tc_blocked_ahead ahead = tc_blocked_look_ahead(next, rows * lanes, all_weights, turns);
         for (int64_t pixel = begin; pixel < end; pixel += w->tiles->pixels) {
             t.count = (int32_t)min_i64(w->tiles->pixels, end - pixel);
             t.out = w->call.out + out + pixel * TC_BLOCK;
             t.residual = w->call.residual ? w->call.residual + out + pixel * TC_BLOCK : NULL;
             locate_windows(c, y, x, w->tiles->pixels, &t);
-            tc_blocked_fetch(&ahead);
             run(&t);
             t.sums += w->tiles->pixels * lanes;
             for (x += w->tiles->pixels; x >= columns; x -= columns)
                 y++;
         }
-        t.weights = next;
+        t.weights += rows * lanes;
         t.first = false;
     } while (!t.last);
 }

@@ -105,29 +105,6 @@ void tc_blocked_vectors(const tc_blocked_call *call, int64_t filter, int64_t lan
 const tc_blocked_step *tc_blocked_chunk(const tc_blocked_step *begin, const tc_blocked_step *end,
                                         int64_t lanes, int64_t *rows);
 
-/** Weights that the second cache is told of while those before them are in use. */
-typedef struct tc_blocked_ahead {
-    const float *next, *end;
-    int64_t share; /* elements at a time */
-} tc_blocked_ahead;
-
-static inline void tc_blocked_fetch(tc_blocked_ahead *ahead)
-{
-    for (int64_t i = 0; i < ahead->share && ahead->next < ahead->end; i += TC_BLOCK) {
-        __builtin_prefetch(ahead->next, 0, 2);
-        ahead->next += TC_BLOCK;
-    }
-}
-
-/** Of the `count` elements after `weights`, which end before `end`, a part in each of `turns`. */
-static inline tc_blocked_ahead tc_blocked_look_ahead(const float *weights, int64_t count,
-                                                     const float *end, int64_t turns)
-{
-    int64_t left = end - weights;
-    count = count < left ? count : left;
-    return (tc_blocked_ahead){weights, weights + count, (count / turns / TC_BLOCK + 1) * TC_BLOCK};
-}
-
 /* The phases of the kernel. */
 tc_status tc_conv2d_blocked_prepare(tc_prepare *prepare, const tc_blocked_tiles *tiles);
 void tc_conv2d_blocked_pack(const void *params, const void *weights, void *blob);

@@ -12,7 +12,7 @@ enum {
     LEAST_CHANNELS = 64, /* and filters: with less the transforms take too long */
     WEIGHT = 16,         /* multiply-adds in the time of reading a weight */
     TRANSFORM = 200,     /* and of transforming a tile of a channel */
-    ROUND = 64,          /* tiles, about, that share a reading of the weights */
+    ROUND = 112,         /* tiles, about, that share a reading of the weights */
     GRAIN = 16           /* transforms that are worth a job */
 };
 
@@ -189,8 +189,7 @@ static void transform_image(void *context, int64_t begin, int64_t end, int worke
 }
 
 /* All pixels, with the weights of some steps. */
-static void multiply_chunk(const work *r, int64_t lanes, tc_blocked_tile *t,
-                           tc_blocked_ahead *ahead)
+static void multiply_chunk(const work *r, int64_t lanes, tc_blocked_tile *t)
 {
     const tc_blocked_tiles *tiles = r->tiles;
     float *out = t->out, *sums = t->sums;
@@ -204,7 +203,6 @@ static void multiply_chunk(const work *r, int64_t lanes, tc_blocked_tile *t,
             t->offset[i] = (pixel + min_i64(i, t->count - 1)) * TC_BLOCK;
         t->out = out + pixel * TC_BLOCK;
         t->sums = sums + pixel * lanes;
-        tc_blocked_fetch(ahead);
         if (few)
             tiles->dense_few(t);
         else
@@ -222,7 +220,6 @@ static void multiply(void *context, int64_t begin, int64_t end, int worker)
     float ones[TC_BLOCKED_WIDEST * TC_BLOCK], zeros[TC_BLOCKED_WIDEST * TC_BLOCK] = {0};
     for (int64_t i = 0; i < TC_BLOCKED_WIDEST * TC_BLOCK; i++)
         ones[i] = 1;
-    const float *all_weights = r->call->weights + PLANES * w->channels * w->blocks_out * TC_BLOCK;
     for (int64_t i = begin; i < end; i++) {
         int64_t plane = i / w->wide_tiles, tile = i % w->wide_tiles;
         int64_t block = plane * w->blocks_out + tile_begin(w, tile);
@@ -245,11 +242,8 @@ static void multiply(void *context, int64_t begin, int64_t end, int worker)
             t.steps = t.end;
             t.end = tc_blocked_chunk(t.steps, all_steps, lanes, &rows);
             t.last = t.end == all_steps;
-            const float *next = t.weights + rows * lanes;
-            tc_blocked_ahead ahead = tc_blocked_look_ahead(next, rows * lanes, all_weights,
-                                                           ceil_div(r->count, r->tiles->pixels));
-            multiply_chunk(r, lanes, &t, &ahead);
-            t.weights = next;
+            multiply_chunk(r, lanes, &t);
+            t.weights += rows * lanes;
             t.first = false;
         } while (!t.last);
     }
