@@ -43,12 +43,12 @@ static tc_status create_branches(const workload *w, const tc_session_options *op
     return bound_compile(b, options, TC_FETCHES(x), sum, TC_NO_VALUE);
 }
 
-static const branch products_2 = {80, 8, 2, true};
+static const branch products_2 = {80, 16, 2, true};
 static const branch products_4 = {64, 4, 4, true};
 static const branch elements_2 = {48, 16, 2, false};
 
 static const workload rows[] = {
-    {"branches", "2 branches of 8 products 80x80 and tanh", create_branches, bound_run,
+    {"branches", "2 branches of 16 products 80x80 and tanh", create_branches, bound_run,
      bound_destroy, 50, 0, &products_2},
     {"branches", "4 branches of 4 products 64x64 and tanh", create_branches, bound_run,
      bound_destroy, 50, 0, &products_4},

@@ -18,7 +18,7 @@
 /* One core of an x86 server of the years round 2020 on data in its second-level cache, and two
  * threads of a pool that spin: microseconds, operations and bytes per microsecond. */
 #define STEP_US      0.03
-#define FLOPS_PER_US 40e3
+#define FLOPS_PER_US 100e3
 #define BYTES_PER_US 25e3
 #define FORK_JOIN_US 3.0
 /* What a region must gain: estimates are not exact, and threads may be busy elsewhere. */

@@ -51,6 +51,11 @@ void tc_cost_each_input(const tc_infer *node, tc_node_cost *cost)
     cost->flops = tc_cost_elements(&node->inputs[0]);
 }
 
+void tc_cost_function(const tc_infer *node, tc_node_cost *cost)
+{
+    cost->flops = TC_COST_FUNCTION * tc_cost_elements(&node->outputs[0]);
+}
+
 void tc_cost_normalize(const tc_infer *node, tc_node_cost *cost)
 {
     cost->flops = 5 * tc_cost_elements(&node->inputs[0]);

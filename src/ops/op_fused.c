@@ -5,6 +5,7 @@
 #include "core/fused_program.h"
 #include "core/shape.h"
 #include "ops/build.h"
+#include "ops/cost.h"
 
 static tc_status fused_infer(tc_infer *infer)
 {
@@ -28,6 +29,21 @@ static tc_status fused_infer(tc_infer *infer)
     return TC_OK;
 }
 
+static bool is_function(tc_fused_code code)
+{
+    switch (code) {
+    case TC_FUSED_exp:
+    case TC_FUSED_log:
+    case TC_FUSED_sigmoid:
+    case TC_FUSED_tanh:
+    case TC_FUSED_erf:
+    case TC_FUSED_gelu:
+    case TC_FUSED_gelu_tanh:
+    case TC_FUSED_pow: return true;
+    default: return false;
+    }
+}
+
 static void fused_cost(const tc_infer *node, tc_node_cost *cost)
 {
     tc_fused_program program;
@@ -37,7 +53,10 @@ static void fused_cost(const tc_infer *node, tc_node_cost *cost)
     bool like = node->inputs[0].dtype != TC_DTYPE_INVALID;
     if (tc_fused_domain(&program, like ? node->inputs : NULL, node->inputs + 1, &domain))
         return;
-    cost->flops = (double)program.n_instructions * (double)tc_shape_size(&domain);
+    double operations = 0;
+    for (int32_t i = 0; i < program.n_instructions; i++)
+        operations += is_function(program.instructions[i].code) ? TC_COST_FUNCTION : 1;
+    cost->flops = operations * (double)tc_shape_size(&domain);
 }
 
 static const tc_port fused_inputs[] = {

@@ -1,5 +1,6 @@
 /* Functions of one input: the result has its shape and dtype. */
 #include "ops/build.h"
+#include "ops/cost.h"
 #include "tensorc/ops/elementwise.h"
 
 /* Inside a gradient function. */
@@ -145,24 +146,27 @@ static const tc_inplace in_place[] = {{0, 0}};
                               .grad = gradient,            \
                               __VA_ARGS__}
 
-#define UNARY(op, set, gradient, text)                \
-    DEFINE(op, set, gradient, text, .effects = 0);    \
+#define UNARY_WITH(op, set, gradient, text, ...)      \
+    DEFINE(op, set, gradient, text, __VA_ARGS__);     \
     tc_value tc_##op##_at(tc_location at, tc_value x) \
     {                                                 \
         return TC_NODE(#op, NULL, at, (x));           \
     }
+#define UNARY(op, set, gradient, text) UNARY_WITH(op, set, gradient, text, .effects = 0)
+#define FUNCTION(op, set, gradient, text) \
+    UNARY_WITH(op, set, gradient, text, .cost = tc_cost_function)
 
 UNARY(neg, signeds, neg_grad, "-x")
 UNARY(abs, numbers, abs_grad, "|x|")
-UNARY(exp, floats, exp_grad, "e^x")
-UNARY(log, floats, log_grad, "natural logarithm")
+FUNCTION(exp, floats, exp_grad, "e^x")
+FUNCTION(log, floats, log_grad, "natural logarithm")
 UNARY(sqrt, floats, sqrt_grad, "square root")
 UNARY(rsqrt, floats, rsqrt_grad, "1 / sqrt(x)")
 UNARY(square, numbers, square_grad, "x * x")
-UNARY(sigmoid, floats, sigmoid_grad, "1 / (1 + e^-x)")
-UNARY(tanh, floats, tanh_grad, "hyperbolic tangent")
+FUNCTION(sigmoid, floats, sigmoid_grad, "1 / (1 + e^-x)")
+FUNCTION(tanh, floats, tanh_grad, "hyperbolic tangent")
 UNARY(relu, signeds, relu_grad, "max(x, 0)")
-UNARY(erf, floats, erf_grad, "error function")
+FUNCTION(erf, floats, erf_grad, "error function")
 UNARY(sign, numbers, zero_grad, "-1, 0 or 1")
 UNARY(floor, floats, zero_grad, "largest integer not above x")
 UNARY(ceil, floats, zero_grad, "smallest integer not below x")
@@ -175,7 +179,7 @@ static const tc_attr_def gelu_attrs[] = {{.name = "tanh_approximation",
                                           .doc = "approximate the distribution by tanh"}};
 
 DEFINE(gelu, floats, gelu_grad, "x times the standard normal distribution of x",
-       TC_LIST(attrs, gelu_attrs));
+       TC_LIST(attrs, gelu_attrs), .cost = tc_cost_function);
 
 tc_value tc_gelu_at(tc_location at, tc_value x, const tc_gelu_options *options)
 {
