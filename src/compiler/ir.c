@@ -151,6 +151,26 @@ static void mark_program(const tc_pass_context *pass, bool *live)
     tc_ir_mark(pass->old, pass->n_old, live);
 }
 
+void tc_ir_count_uses(const tc_pass_context *pass, int32_t *uses)
+{
+    const tc_program *program = pass->program;
+    for (int32_t i = 0; i < pass->n_old; i++) {
+        const tc_node *node = pass->old[i];
+        for (int32_t k = 0; k < node->n_inputs; k++)
+            if (node->inputs[k].node >= 0 && !(tc_input_flags(node, k) & TC_PORT_SHAPE_ONLY))
+                uses[node->inputs[k].node]++;
+        /* What stands in an order of its own stays. */
+        for (int32_t k = 0; k < node->n_controls; k++)
+            uses[node->controls[k]] += TC_IR_PINNED;
+        if (node->n_controls > 0)
+            uses[i] += TC_IR_PINNED;
+    }
+    for (int32_t i = 0; i < program->n_fetches; i++)
+        uses[program->fetches[i].node] += TC_IR_PINNED;
+    for (int32_t i = 0; i < program->n_targets; i++)
+        uses[program->targets[i]] += TC_IR_PINNED;
+}
+
 tc_status tc_ir_prune(tc_pass_context *pass)
 {
     tc_status status = tc_ir_begin(pass, pass->graph->nodes.data, pass->graph->nodes.count);

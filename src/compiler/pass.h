@@ -60,6 +60,10 @@ tc_status tc_ir_infer(tc_pass_context *pass, tc_node *node);
 /** Spreads `live`, one per node and set for roots, to what live nodes and nodes with effects need.
  */
 void tc_ir_mark(tc_node *const *nodes, int32_t count, bool *live);
+/** Adds to uses[i] the readers of elements of old node i, and TC_IR_PINNED, more than any part of a
+ * pattern has, for what must stay: fetches, targets, nodes with or behind control dependencies. */
+#define TC_IR_PINNED 4
+void tc_ir_count_uses(const tc_pass_context *pass, int32_t *uses);
 /** Removes what neither fetches, targets nor effects need. */
 tc_status tc_ir_prune(tc_pass_context *pass);
 

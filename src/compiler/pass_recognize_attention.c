@@ -54,26 +54,6 @@ static tc_dim from_end(const tc_shape *shape, int place)
     return shape->dims[shape->rank - place];
 }
 
-static void count_uses(matcher *m)
-{
-    const tc_program *program = m->pass->program;
-    for (int32_t i = 0; i < m->pass->n_old; i++) {
-        const tc_node *node = m->pass->old[i];
-        for (int32_t k = 0; k < node->n_inputs; k++)
-            if (node->inputs[k].node >= 0 && !(tc_input_flags(node, k) & TC_PORT_SHAPE_ONLY))
-                m->uses[node->inputs[k].node]++;
-        /* What stands in an order of its own stays. */
-        for (int32_t k = 0; k < node->n_controls; k++)
-            m->uses[node->controls[k]] += 2;
-        if (node->n_controls > 0)
-            m->uses[i] += 2;
-    }
-    for (int32_t i = 0; i < program->n_fetches; i++)
-        m->uses[program->fetches[i].node] += 2;
-    for (int32_t i = 0; i < program->n_targets; i++)
-        m->uses[program->targets[i]] += 2;
-}
-
 /* The constant that `edge` is, of known and not too many elements; NULL for anything else. */
 static const tc_tensor *constant_of(const matcher *m, tc_edge edge)
 {
@@ -368,7 +348,7 @@ tc_status tc_pass_recognize_attention(tc_pass_context *pass)
     if (status == TC_OK && (!m.uses || !m.found))
         status = tc_compiler_exhausted();
     if (status == TC_OK) {
-        count_uses(&m);
+        tc_ir_count_uses(pass, m.uses);
         status = find_patterns(&m);
     }
     for (int32_t i = 0; i < pass->n_old && status == TC_OK; i++) {

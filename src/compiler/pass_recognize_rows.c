@@ -17,9 +17,6 @@
 #include "core/shape.h"
 #include "core/tensor.h"
 
-/* Readers of what must stay: more than any part of a pattern has. */
-enum { PINNED = 4 };
-
 /* Edges are old ones. */
 typedef struct rows {
     const char *op; /* NULL: nothing was recognized */
@@ -48,26 +45,6 @@ static const tc_value_info *info_of(const matcher *m, tc_edge edge)
 static bool same_edge(tc_edge a, tc_edge b)
 {
     return a.node == b.node && a.output == b.output;
-}
-
-static void count_uses(matcher *m)
-{
-    const tc_program *program = m->pass->program;
-    for (int32_t i = 0; i < m->pass->n_old; i++) {
-        const tc_node *node = m->pass->old[i];
-        for (int32_t k = 0; k < node->n_inputs; k++)
-            if (node->inputs[k].node >= 0 && !(tc_input_flags(node, k) & TC_PORT_SHAPE_ONLY))
-                m->uses[node->inputs[k].node]++;
-        /* What stands in an order of its own stays. */
-        for (int32_t k = 0; k < node->n_controls; k++)
-            m->uses[node->controls[k]] += PINNED;
-        if (node->n_controls > 0)
-            m->uses[i] += PINNED;
-    }
-    for (int32_t i = 0; i < program->n_fetches; i++)
-        m->uses[program->fetches[i].node] += PINNED;
-    for (int32_t i = 0; i < program->n_targets; i++)
-        m->uses[program->targets[i]] += PINNED;
 }
 
 /* The node that computes `edge` where that is `op` and has `uses` readers; else NULL. */
@@ -312,7 +289,7 @@ tc_status tc_pass_recognize_rows(tc_pass_context *pass)
     if (status == TC_OK && (!m.uses || !m.found))
         status = tc_compiler_exhausted();
     if (status == TC_OK) {
-        count_uses(&m);
+        tc_ir_count_uses(pass, m.uses);
         status = find_patterns(&m);
     }
     for (int32_t i = 0; i < pass->n_old && status == TC_OK; i++) {
