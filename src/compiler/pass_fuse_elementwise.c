@@ -480,8 +480,8 @@ static tc_status fuse(fuser *f)
         TC_TRY(place_node(f, i));
     int32_t *first = tc_alloc_zero(f->groups.count + 2, sizeof *first);
     int32_t *members = tc_alloc_zero(n, sizeof *members);
-    tc_status status = tc_compiler_exhausted();
-    if (first && members) {
+    tc_status status = first && members ? TC_OK : tc_compiler_exhausted();
+    if (status == TC_OK) {
         list_members(f, first, members);
         status = rewrite(f, first, members);
     }
