@@ -315,6 +315,9 @@ static inline tc_attr tc_attr_function(const char *value)
  */
 typedef enum tc_device_type { TC_DEVICE_CPU = 0, TC_DEVICE_CUDA = 1 } tc_device_type;
 
+#define TC_ALLOW_TF32      1u /**< products of f32 may round their operands to 11 bits */
+#define TC_ALLOW_ANY_ORDER 2u /**< runs may differ in the order of additions */
+
 /** What prepare sees, and what it leaves. Every dimension is known. */
 typedef struct tc_prepare {
     const tc_attrs *attrs;
@@ -323,7 +326,9 @@ typedef struct tc_prepare {
     int32_t n_inputs;
     int32_t n_outputs;
     int32_t
-        threads; /**< workers that a loop of the kernel may run on; must not influence results */
+        threads;    /**< workers that a loop of the kernel may run on; must not influence results */
+    int32_t device; /**< among the devices of its type */
+    uint32_t allows; /**< TC_ALLOW_*: what the session lets kernels do */
     /* Results. */
     size_t workspace_bytes; /**< scratch of one run, aligned to 64 */
     int32_t pack_input;     /**< input to pack when it is constant; -1 (preset): none */
@@ -338,6 +343,22 @@ TC_API void *tc_prepare_params(tc_prepare *prepare, size_t size);
  */
 TC_API tc_status tc_kernel_fail(tc_status status, const char *format, ...) TC_PRINTF(2, 3);
 
+/** What a kernel of a device found wrong with elements, which nobody but the device sees: an index
+ * out of range. */
+typedef struct tc_fault {
+    int32_t place; /**< tc_kernel_context.place of the kernel; 0: nothing is wrong */
+    int32_t code;  /**< of the kernel's own */
+    int64_t values[4];
+} tc_fault;
+
+/** What the kernels of one run on a device share, in its memory. */
+typedef struct tc_run_state {
+    uint64_t seed; /**< these as in tc_kernel_context */
+    uint64_t step;
+    uint64_t loop_index;
+    tc_fault fault; /**< the first one wins; kernels that write variables do nothing after one */
+} tc_run_state;
+
 /** What run has besides its buffers. Read-only for kernels. */
 typedef struct tc_kernel_context {
     void *workspace;    /**< workspace_bytes, or NULL */
@@ -349,6 +370,12 @@ typedef struct tc_kernel_context {
     /** Of an operator with `bound`: extents[i * TC_MAX_RANK + d] receives dimension d of output i.
      * NULL otherwise. */
     int64_t *extents;
+    /* Of devices other than the CPU, where run puts its work into a queue and returns at once.
+     * Buffers are device memory, and seed and step above are not to be used: a recorded run keeps
+     * what it was recorded with. */
+    struct tc_queue *queue;
+    tc_run_state *state; /**< device memory */
+    int32_t place;       /**< what the kernel sets tc_fault.place to */
 } tc_kernel_context;
 
 /** Work on [begin, end) of a loop; `worker` is unique among the blocks running at one time. */
@@ -380,6 +407,9 @@ typedef struct tc_kernel {
      */
     tc_status (*run)(const void *params, const void *const *inputs, void *const *outputs,
                      const tc_kernel_context *context);
+    /** Of devices other than the CPU: turns what the kernel found into tc_kernel_fail. NULL: it
+     * finds nothing. */
+    tc_status (*fault)(const void *params, const tc_fault *fault);
 } tc_kernel;
 
 /*

@@ -131,6 +131,13 @@ typedef struct tc_session_options {
                            are stored so and accumulated in f32. TC_DTYPE_INVALID: as built */
     size_t fold_budget; /**< bytes that folded constants may take; 0: 64 MiB */
     int32_t threads;    /**< that a run may use, of the runtime's; 0: all */
+    /** Where nodes run that name no device themselves: a name of tc_device_list, or "auto" for
+     * wherever the compiler expects the run to be shortest. What the device has no kernel for runs
+     * on the CPU. NULL: "cpu". */
+    const char *device;
+    bool allow_tf32;      /**< products of f32 on a GPU may round their operands to 11 bits */
+    bool allow_any_order; /**< kernels may add in an order that differs from run to run, where that
+                             is faster */
 } tc_session_options;
 
 /**
@@ -243,6 +250,10 @@ typedef struct tc_plan_info {
     size_t live_bytes;     /**< of peak_bytes, alive at the fullest step: no placement needs less */
     int32_t recomputed;    /**< kernel calls that compute something again to save memory */
     int32_t branches;      /**< runs of kernels that go on beside each other */
+    /* Beside the CPU, of which the above is. */
+    size_t device_bytes;      /**< memory of intermediate results of one run on all other devices */
+    int32_t transfers;        /**< copies between devices per run */
+    size_t transferred_bytes; /**< of those */
 } tc_plan_info;
 
 /**
@@ -276,6 +287,19 @@ typedef struct tc_pass_info {
 TC_MUST_USE TC_API tc_status tc_callable_passes(tc_callable *callable, tc_pass_info *passes,
                                                 size_t capacity, size_t *count);
 
+/** Where a node of a program runs, and why. Borrowed from the callable. */
+typedef struct tc_placement {
+    const char *node;
+    const char *op;
+    const char *device;
+    const char *reason; /**< "asked for", "default", "with 'w'", "no kernel on cuda:0" ... */
+} tc_placement;
+
+/** Writes up to `capacity` placements of the callable's program, in the order of its nodes, and
+ * their number into `*count`. Of a program in stages: those of the first. Thread-safe. */
+TC_MUST_USE TC_API tc_status tc_callable_placements(tc_callable *callable, tc_placement *placements,
+                                                    size_t capacity, size_t *count);
+
 typedef struct tc_session_counters {
     uint64_t runs;         /**< completed */
     uint64_t commits;      /**< of which updated state */
@@ -286,6 +310,9 @@ typedef struct tc_session_counters {
     uint64_t copied_bytes; /**< copied by runs where in place was impossible */
     uint64_t fallbacks;    /**< kernels of plans that are not for the best instruction set or device
                               asked for */
+    uint64_t transferred_bytes; /**< copied by runs between devices */
+    uint64_t recordings;        /**< of work for a device, made when it first ran */
+    uint64_t replays;           /**< runs of recordings */
 } tc_session_counters;
 TC_API void tc_session_count(tc_session *session, tc_session_counters *counters);
 

@@ -22,6 +22,7 @@ typedef enum tc_place {
 typedef struct tc_buffer {
     tc_place place;
     int32_t index;
+    int32_t device; /* whose memory it is: of tc_target; feeds and outputs are the CPU's */
     size_t offset;
     size_t bytes;
     tc_value_info info;
@@ -29,8 +30,8 @@ typedef struct tc_buffer {
 
 /**
  * One kernel call, or, with `kernel` NULL, a copy of `copy_bytes` from its only input to its only
- * output. Operands are plan->operands[first_input ...]: indexes of buffers, -1 for absent and
- * shape-only ones.
+ * output, which may lie on different devices. Operands are plan->operands[first_input ...]: indexes
+ * of buffers, -1 for absent and shape-only ones.
  */
 typedef struct tc_step {
     const tc_kernel *kernel;
@@ -45,8 +46,12 @@ typedef struct tc_step {
     int32_t pack; /* index of plan->packs, -1: none */
     int32_t
         node; /* of the program's graph, for messages and profiles; -1: a copy the planner added */
-    int32_t region;  /* index of plan->regions; -1: it runs alone */
-    int32_t lane;    /* of its region, 0 without one */
+    int32_t device; /* whose queue it runs in; of a copy from or to another device: the one that is
+                       not the CPU, the receiver's when both are not */
+    int32_t region; /* index of plan->regions; -1: it runs alone */
+    int32_t lane;   /* of its region, 0 without one */
+    size_t staging_offset; /* of a copy between the CPU and a device: where in the frame's pinned
+                              memory it passes */
     int32_t extents; /* of an operator with bounds: 1 + place of what it tells of output 0 among the
                         run's extents, TC_MAX_RANK for each output; 0: none */
 } tc_step;
@@ -62,6 +67,25 @@ typedef struct tc_region {
     int32_t n_lanes;
     const int32_t *lane_begin; /* n_lanes + 1 */
 } tc_region;
+
+/**
+ * Steps first_step ... first_step + n_steps - 1, all of one device. Segments are in order, cover
+ * every step, and none holds steps of both the compute and the commit part. What a device's segment
+ * enqueues need not have run before the next begins; a segment of the CPU, or of another device,
+ * begins when those before it have, if it `waits`.
+ */
+typedef struct tc_segment {
+    int32_t device;
+    int32_t first_step;
+    int32_t n_steps;
+    bool waits; /* it uses what segments of other devices before it have computed or freed */
+} tc_segment;
+
+/** Memory of a plan on one device. */
+typedef struct tc_plan_memory {
+    size_t arena_bytes; /* peak of intermediate results and workspaces */
+    size_t live_bytes;  /* of those, alive at the fullest step */
+} tc_plan_memory;
 
 /**
  * What is made once per store and shared: the packed form of an input that a kernel wants so, or
@@ -108,6 +132,15 @@ typedef struct tc_plan {
     tc_node_cost *costs; /* per node of the program's graph that has a step */
     tc_region *regions;  /* in order of their steps */
     int32_t n_regions;
+    tc_segment *segments; /* none: everything runs on the CPU */
+    int32_t n_segments;
+    int32_t n_compute_segments;
+    int32_t n_devices;        /* of the target */
+    tc_plan_memory *devices;  /* per device of the target; [0], the CPU, is arena_bytes and
+                                 live_bytes below */
+    size_t staging_bytes;     /* pinned memory of each run */
+    size_t transferred_bytes; /* between devices, by one run */
+    int32_t n_transfers;
     tc_value_info *outputs; /* dtype and shape of each fetch; a bound where extents tell it */
     int32_t
         *output_extents; /* per fetch: 1 + place among the run's extents, 0: the shape is known */

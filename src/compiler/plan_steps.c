@@ -222,9 +222,10 @@ tc_status tc_plan_add_kernel(tc_planner *p, const tc_node *node)
         .pack = -1, .node = node->index, .region = -1, .extents = p->extents_of[node->index]};
     TC_TRY(find_kernel(p, node, outputs, &step.kernel));
     tc_prepared prepared;
+    const tc_kernel_place place = {.threads = p->target->threads, .allows = p->target->allows};
     tc_status status =
         tc_kernel_prepare(step.kernel, &node->attrs, p->node_infos, node->n_inputs, outputs,
-                          node->n_outputs, p->target->threads, &p->plan->arena, &prepared);
+                          node->n_outputs, &place, &p->plan->arena, &prepared);
     if (status != TC_OK) {
         char where[512];
         return tc_fail_prefix(status, "%s: ", tc_node_describe(node, where, sizeof where));

@@ -25,8 +25,8 @@ void *tc_prepare_params(tc_prepare *prepare, size_t size)
 
 tc_status tc_kernel_prepare(const tc_kernel *kernel, const tc_attrs *attrs,
                             const tc_value_info *inputs, int32_t n_inputs,
-                            const tc_value_info *outputs, int32_t n_outputs, int32_t threads,
-                            tc_arena *arena, tc_prepared *prepared)
+                            const tc_value_info *outputs, int32_t n_outputs,
+                            const tc_kernel_place *place, tc_arena *arena, tc_prepared *prepared)
 {
     *prepared = (tc_prepared){.pack_input = -1};
     if (!kernel->prepare)
@@ -38,7 +38,9 @@ tc_status tc_kernel_prepare(const tc_kernel *kernel, const tc_attrs *attrs,
         .outputs = outputs,
         .n_inputs = n_inputs,
         .n_outputs = n_outputs,
-        .threads = threads,
+        .threads = place->threads,
+        .device = place->device,
+        .allows = place->allows,
         .pack_input = -1,
         .internal = &state,
     };

@@ -15,6 +15,13 @@ typedef struct tc_prepared {
     int32_t pack_input; /* -1: none */
 } tc_prepared;
 
+/** Where a kernel is going to run: see tc_prepare. */
+typedef struct tc_kernel_place {
+    int32_t threads;
+    int32_t device; /* among those of its type */
+    uint32_t allows;
+} tc_kernel_place;
+
 /**
  * Calls prepare of `kernel` (which may have none) for a node whose dimensions are all known.
  * Returns its status, the message without node or line; RESOURCE_EXHAUSTED when the arena is.
@@ -22,7 +29,7 @@ typedef struct tc_prepared {
  */
 tc_status tc_kernel_prepare(const tc_kernel *kernel, const tc_attrs *attrs,
                             const tc_value_info *inputs, int32_t n_inputs,
-                            const tc_value_info *outputs, int32_t n_outputs, int32_t threads,
-                            tc_arena *arena, tc_prepared *prepared);
+                            const tc_value_info *outputs, int32_t n_outputs,
+                            const tc_kernel_place *place, tc_arena *arena, tc_prepared *prepared);
 
 #endif

@@ -10,9 +10,13 @@
 typedef struct tc_target tc_target;
 
 struct tc_target {
-    int32_t threads;      /* workers a kernel's loop may run on */
-    int32_t device_count; /* device 0 is the CPU */
+    int32_t threads;        /* workers a kernel's loop may run on */
+    int32_t device_count;   /* device 0 is the CPU */
+    int32_t default_device; /* of nodes that name none; -1: where they are cheapest */
+    uint32_t allows;        /* TC_ALLOW_*, for kernels */
     const char *(*device_name)(const tc_target *target, int32_t device);
+    /** Type of a device, and which it is of that type. */
+    tc_device_type (*device_type)(const tc_target *target, int32_t device, int32_t *index);
     /** Kernel of `op` for `dtype` (of letter 'T') on `device`; NULL when there is none. */
     const tc_kernel *(*find_kernel)(const tc_target *target, int32_t device, const char *op,
                                     tc_dtype dtype);

@@ -41,6 +41,7 @@ typedef struct tc_node {
     int32_t n_controls;
     int32_t n_outputs;
     int32_t index;
+    int32_t device; /* in programs: index of the target's devices */
 } tc_node;
 
 /** A value of the enclosing graph that a function body uses: becomes a parameter of the body and an

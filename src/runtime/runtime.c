@@ -36,6 +36,13 @@ static const char *target_device_name(const tc_target *target, int32_t device)
     return device == 0 ? "cpu" : NULL;
 }
 
+static tc_device_type target_device_type(const tc_target *target, int32_t device, int32_t *index)
+{
+    (void)target;
+    *index = device;
+    return TC_DEVICE_CPU;
+}
+
 static const tc_kernel *target_find_kernel(const tc_target *target, int32_t device, const char *op,
                                            tc_dtype dtype)
 {
@@ -79,8 +86,9 @@ static tc_status target_fold(const tc_target *target, const tc_attrs *attrs,
                        tc_dtype_name(dtype));
     tc_arena arena = {0};
     tc_prepared prepared;
+    const tc_kernel_place place = {.threads = target->threads};
     tc_status status = tc_kernel_prepare(kernel, attrs, input_infos, n_inputs, output_infos,
-                                         n_outputs, target->threads, &arena, &prepared);
+                                         n_outputs, &place, &arena, &prepared);
     for (int32_t i = 0; i < n_outputs; i++)
         outputs[i] = NULL;
     for (int32_t i = 0; i < n_inputs && status == TC_OK; i++)
@@ -168,6 +176,7 @@ tc_runtime_target tc_runtime_view(const tc_runtime *runtime, tc_pool *pool)
     return (tc_runtime_target){.target = {.threads = tc_pool_threads(pool),
                                           .device_count = 1,
                                           .device_name = target_device_name,
+                                          .device_type = target_device_type,
                                           .find_kernel = target_find_kernel,
                                           .fold = target_fold},
                                .runtime = runtime,

@@ -35,6 +35,14 @@ static inline const char *fake_device_name(const tc_target *target, int32_t devi
     return names[device];
 }
 
+static inline tc_device_type fake_device_type(const tc_target *target, int32_t device,
+                                              int32_t *index)
+{
+    (void)target;
+    *index = device == 0 ? 0 : device - 1;
+    return device == 0 ? TC_DEVICE_CPU : TC_DEVICE_CUDA;
+}
+
 static inline const tc_kernel *fake_find_kernel(const tc_target *target, int32_t device,
                                                 const char *op, tc_dtype dtype)
 {
@@ -63,8 +71,9 @@ static inline tc_status fake_fold(const tc_target *target, const tc_attrs *attrs
     assert_true(n_inputs <= 16 && n_outputs <= 16);
     for (int32_t i = 0; i < n_outputs; i++)
         outputs[i] = NULL;
+    const tc_kernel_place place = {.threads = 1};
     tc_status status = tc_kernel_prepare(kernel, attrs, input_infos, n_inputs, output_infos,
-                                         n_outputs, 1, &arena, &prepared);
+                                         n_outputs, &place, &arena, &prepared);
     if (status == TC_OK && prepared.workspace_bytes &&
         !(workspace = tc_alloc_aligned(prepared.workspace_bytes, 64)))
         status = tc_fail_memory(prepared.workspace_bytes, "a workspace");
@@ -92,6 +101,7 @@ static inline fake_target fake_target_make(void)
     return (fake_target){.target = {.threads = 2,
                                     .device_count = 1,
                                     .device_name = fake_device_name,
+                                    .device_type = fake_device_type,
                                     .find_kernel = fake_find_kernel,
                                     .fold = fake_fold}};
 }

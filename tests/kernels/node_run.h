@@ -38,9 +38,9 @@ static inline void node_compute(tc_value value, const node_run *how, const void 
         fail_msg("no kernel of %s for %s", op->name, tc_dtype_name(dtype));
     tc_arena arena = {0};
     tc_prepared prepared;
+    const tc_kernel_place place = {.threads = how->threads ? how->threads : 1};
     assert_ok(tc_kernel_prepare(kernel, &node->attrs, infos, node->n_inputs, node->outputs,
-                                node->n_outputs, how->threads ? how->threads : 1, &arena,
-                                &prepared));
+                                node->n_outputs, &place, &arena, &prepared));
     void *workspace = tc_alloc_aligned(prepared.workspace_bytes + 64, 64);
     assert_non_null(workspace);
     tc_pool *pool = NULL;

@@ -352,9 +352,9 @@ static tc_status compute(eval_run *run, const tc_node *node, const tc_attrs *att
     if (!launch.kernel)
         return node_fails(node, TC_UNIMPLEMENTED, "there is no CPU kernel for %s",
                           tc_dtype_name(dtype));
-    int threads = run->options->threads ? run->options->threads : 1;
+    const tc_kernel_place place = {.threads = run->options->threads ? run->options->threads : 1};
     tc_status status = tc_kernel_prepare(launch.kernel, attrs, inputs, node->n_inputs, infos,
-                                         node->n_outputs, threads, &run->arena, &launch.prepared);
+                                         node->n_outputs, &place, &run->arena, &launch.prepared);
     if (status != TC_OK)
         return node_fails(node, status, "%s", tc_error_message());
     status = launch_kernel(run, node, &launch);
