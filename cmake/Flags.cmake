@@ -23,10 +23,11 @@ endif()
 
 # The same source gives the same bits: no fused multiply-add unless the code asks for one, no
 # reordering of floating-point arithmetic, and no absolute paths inside the products.
-add_compile_options(
+set(host_options
     -ffp-contract=off -fno-math-errno
     -ffunction-sections -fdata-sections
     -ffile-prefix-map=${PROJECT_SOURCE_DIR}/=)
+add_compile_options("$<$<COMPILE_LANGUAGE:C,CXX>:${host_options}>")
 add_link_options(LINKER:--gc-sections)
 add_compile_definitions(_GNU_SOURCE)
 

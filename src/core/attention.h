@@ -5,8 +5,10 @@
 #include <math.h>
 #include <stdint.h>
 
+#include "core/inline.h"
+
 /** The factor of q k' for a last dimension of `depth` where none is given. */
-static inline double tc_attention_scale(int64_t depth)
+TC_INLINE double tc_attention_scale(int64_t depth)
 {
     return depth > 0 ? 1 / sqrt((double)depth) : 1;
 }
