@@ -5,10 +5,10 @@
 #include <math.h>
 #include <stdint.h>
 
-#include "core/inline.h"
+#include "core/anywhere.h"
 
 /** The factor of q k' for a last dimension of `depth` where none is given. */
-TC_INLINE double tc_attention_scale(int64_t depth)
+TC_ANYWHERE double tc_attention_scale(int64_t depth)
 {
     return depth > 0 ? 1 / sqrt((double)depth) : 1;
 }

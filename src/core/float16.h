@@ -10,30 +10,30 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "core/inline.h"
+#include "core/anywhere.h"
 
-TC_INLINE uint32_t tc_f32_bits(float value)
+TC_ANYWHERE uint32_t tc_f32_bits(float value)
 {
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
     return bits;
 }
 
-TC_INLINE float tc_f32_from_bits(uint32_t bits)
+TC_ANYWHERE float tc_f32_from_bits(uint32_t bits)
 {
     float value;
     memcpy(&value, &bits, sizeof value);
     return value;
 }
 
-TC_INLINE uint64_t tc_f64_bits(double value)
+TC_ANYWHERE uint64_t tc_f64_bits(double value)
 {
     uint64_t bits;
     memcpy(&bits, &value, sizeof bits);
     return bits;
 }
 
-TC_INLINE float tc_f16_to_f32(uint16_t half)
+TC_ANYWHERE float tc_f16_to_f32(uint16_t half)
 {
     uint32_t sign = (uint32_t)(half & 0x8000u) << 16;
     uint32_t magnitude = half & 0x7fffu;
@@ -46,12 +46,12 @@ TC_INLINE float tc_f16_to_f32(uint16_t half)
     return tc_f32_from_bits(sign | ((magnitude << 13) + ((127u - 15u) << 23)));
 }
 
-TC_INLINE double tc_f16_to_f64(uint16_t half)
+TC_ANYWHERE double tc_f16_to_f64(uint16_t half)
 {
     return (double)tc_f16_to_f32(half);
 }
 
-TC_INLINE uint16_t tc_f32_to_f16(float value)
+TC_ANYWHERE uint16_t tc_f32_to_f16(float value)
 {
     uint32_t bits = tc_f32_bits(value);
     uint16_t sign = (uint16_t)(bits >> 16 & 0x8000u);
@@ -80,7 +80,7 @@ TC_INLINE uint16_t tc_f32_to_f16(float value)
  * Double to a 16-bit float of `exponent_bits` and 15 - exponent_bits mantissa bits. Separate from
  * the float path because rounding to float first would round twice.
  */
-TC_INLINE uint16_t tc_f64_to_16_(double value, unsigned exponent_bits)
+TC_ANYWHERE uint16_t tc_f64_to_16_(double value, unsigned exponent_bits)
 {
     unsigned mantissa_bits = 15u - exponent_bits;
     uint32_t infinity = ((1u << exponent_bits) - 1u) << mantissa_bits;
@@ -117,23 +117,23 @@ TC_INLINE uint16_t tc_f64_to_16_(double value, unsigned exponent_bits)
     return (uint16_t)(sign | (((uint32_t)(exponent - 1) << mantissa_bits) + (uint32_t)rounded));
 }
 
-TC_INLINE uint16_t tc_f64_to_f16(double value)
+TC_ANYWHERE uint16_t tc_f64_to_f16(double value)
 {
     return tc_f64_to_16_(value, 5);
 }
 
-TC_INLINE float tc_bf16_to_f32(uint16_t brain)
+TC_ANYWHERE float tc_bf16_to_f32(uint16_t brain)
 {
     uint32_t quiet = (brain & 0x7fffu) > 0x7f80u ? 0x400000u : 0;
     return tc_f32_from_bits((uint32_t)brain << 16 | quiet);
 }
 
-TC_INLINE double tc_bf16_to_f64(uint16_t brain)
+TC_ANYWHERE double tc_bf16_to_f64(uint16_t brain)
 {
     return (double)tc_bf16_to_f32(brain);
 }
 
-TC_INLINE uint16_t tc_f32_to_bf16(float value)
+TC_ANYWHERE uint16_t tc_f32_to_bf16(float value)
 {
     uint32_t bits = tc_f32_bits(value);
     if ((bits & 0x7fffffffu) > 0x7f800000u)
@@ -141,7 +141,7 @@ TC_INLINE uint16_t tc_f32_to_bf16(float value)
     return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
 }
 
-TC_INLINE uint16_t tc_f64_to_bf16(double value)
+TC_ANYWHERE uint16_t tc_f64_to_bf16(double value)
 {
     return tc_f64_to_16_(value, 8);
 }

@@ -33,7 +33,7 @@
 
 #include <stdint.h>
 
-#include "core/inline.h"
+#include "core/anywhere.h"
 
 #define TC_PHILOX_M0 0xD2511F53u
 #define TC_PHILOX_M1 0xCD9E8D57u
@@ -41,7 +41,7 @@
 #define TC_PHILOX_W1 0xBB67AE85u
 
 /** Four words of counter `in` under `key`; `out` may be `in`. */
-TC_INLINE void tc_philox4x32(const uint32_t key[2], const uint32_t in[4], uint32_t out[4])
+TC_ANYWHERE void tc_philox4x32(const uint32_t key[2], const uint32_t in[4], uint32_t out[4])
 {
     uint32_t c0 = in[0], c1 = in[1], c2 = in[2], c3 = in[3];
     uint32_t k0 = key[0], k1 = key[1];
@@ -65,15 +65,15 @@ typedef struct tc_random {
 } tc_random;
 
 /** The finalizer of SplitMix64 (Steele, Lea and Flood 2014). */
-TC_INLINE uint64_t tc_random_mix(uint64_t x)
+TC_ANYWHERE uint64_t tc_random_mix(uint64_t x)
 {
     x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
     x = (x ^ x >> 27) * 0x94D049BB133111EBu;
     return x ^ x >> 31;
 }
 
-TC_INLINE tc_random tc_random_make(uint64_t seed, uint64_t stream, uint64_t step,
-                                   uint64_t loop_index)
+TC_ANYWHERE tc_random tc_random_make(uint64_t seed, uint64_t stream, uint64_t step,
+                                     uint64_t loop_index)
 {
     uint64_t key = tc_random_mix(seed + tc_random_mix(stream));
     uint64_t tick = step + tc_random_mix(loop_index);
@@ -83,22 +83,22 @@ TC_INLINE tc_random tc_random_make(uint64_t seed, uint64_t stream, uint64_t step
 }
 
 /** The four words of one block. */
-TC_INLINE void tc_random_block(const tc_random *random, uint64_t block, uint32_t attempt,
-                               uint32_t words[4])
+TC_ANYWHERE void tc_random_block(const tc_random *random, uint64_t block, uint32_t attempt,
+                                 uint32_t words[4])
 {
     const uint32_t counter[4] = {(uint32_t)block, (uint32_t)(block >> 32) | attempt << 24,
                                  random->tick[0], random->tick[1]};
     tc_philox4x32(random->key, counter, words);
 }
 
-TC_INLINE uint32_t tc_random_w32(const tc_random *random, uint64_t i, uint32_t attempt)
+TC_ANYWHERE uint32_t tc_random_w32(const tc_random *random, uint64_t i, uint32_t attempt)
 {
     uint32_t words[4];
     tc_random_block(random, i / 4, attempt, words);
     return words[i % 4];
 }
 
-TC_INLINE uint64_t tc_random_w64(const tc_random *random, uint64_t i, uint32_t attempt)
+TC_ANYWHERE uint64_t tc_random_w64(const tc_random *random, uint64_t i, uint32_t attempt)
 {
     uint32_t words[4];
     tc_random_block(random, i / 2, attempt, words);
