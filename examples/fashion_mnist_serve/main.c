@@ -75,7 +75,7 @@ static tc_status run(const serve_options *o, tc_runtime **runtime, model *m, tc_
 {
     tc_runtime_options options = {.struct_size = sizeof options, .threads = (int32_t)o->threads};
     TC_TRY(tc_runtime_create(&options, runtime));
-    TC_TRY(model_open(o->model, *runtime, m));
+    TC_TRY(model_open(o->model, *runtime, o->device, m));
     model_print(m);
     TC_TRY(tc_fashion_mnist_load(o->data, data));
     int64_t correct;

@@ -18,11 +18,12 @@ static tc_status find_port(const char *path, const tc_signature_port *ports, siz
                           path, name, tc_dtype_name(dtype), (int)rank);
 }
 
-tc_status model_open(const char *path, tc_runtime *runtime, model *m)
+tc_status model_open(const char *path, tc_runtime *runtime, const char *device, model *m)
 {
     *m = (model){0};
     TC_TRY(tc_saved_model_load(path, NULL, &m->saved));
-    tc_session_options options = {.struct_size = sizeof options, .runtime = runtime};
+    tc_session_options options = {
+        .struct_size = sizeof options, .runtime = runtime, .device = device};
     TC_TRY(tc_saved_model_session(m->saved, &options, &m->session));
     const tc_signature *signature = tc_saved_model_find(m->saved, "classify");
     if (!signature)

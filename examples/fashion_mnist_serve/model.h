@@ -10,9 +10,10 @@ typedef struct model {
     tc_callable *classify; /* u8 [batch, 28, 28] -> i64 [batch] */
 } model;
 
-/** Loads `path` and compiles its signature "classify". Release with model_close, also after a
+/** Loads `path` and compiles its signature "classify" for `device` (NULL: the CPU). Release with
+ * model_close, also after a
  * failure. */
-tc_status model_open(const char *path, tc_runtime *runtime, model *m);
+tc_status model_open(const char *path, tc_runtime *runtime, const char *device, model *m);
 void model_close(model *m);
 /** Lists the signatures with their inputs and outputs. */
 void model_print(const model *m);

@@ -13,6 +13,7 @@ static const char help[] =
     "  --show N       draw N test images with predicted and true class (default 3)\n"
     "  --batch N      images per run of the accuracy test (default 500)\n"
     "  --threads N    of the runtime; 0: one per core (default 0)\n"
+    "  --device NAME  cpu, cuda:0 or auto (default cpu)\n"
     "  --data FOLDER  of the data set (default: the Debian package's)\n";
 
 static int parse_number(const char *program, const char *name, const char *text, int64_t least,
@@ -51,6 +52,10 @@ int serve_options_parse(int argc, char **argv, serve_options *options)
         }
         if (strcmp(argv[i], "--data") == 0 && i + 1 < argc) {
             options->data = argv[++i];
+            continue;
+        }
+        if (strcmp(argv[i], "--device") == 0 && i + 1 < argc) {
+            options->device = argv[++i];
             continue;
         }
         size_t found = 0;

@@ -6,10 +6,11 @@
 
 typedef struct serve_options {
     const char *model;
-    const char *data; /* folder of the data set; NULL: the Debian package's */
-    int64_t clients;  /* threads that ask for single images; 0: none */
-    int64_t requests; /* of all clients together */
-    int64_t show;     /* images drawn */
+    const char *device; /* where to run; NULL: the CPU */
+    const char *data;   /* folder of the data set; NULL: the Debian package's */
+    int64_t clients;    /* threads that ask for single images; 0: none */
+    int64_t requests;   /* of all clients together */
+    int64_t show;       /* images drawn */
     int64_t batch;
     int64_t threads; /* of the runtime; 0: one per core */
 } serve_options;

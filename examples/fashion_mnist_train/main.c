@@ -65,10 +65,11 @@ static tc_status create_session(trainer *t)
         &(tc_graph_options){.struct_size = sizeof(tc_graph_options), .seed = (uint64_t)o->seed});
     int64_t steps = o->epochs * tc_batches_per_epoch(t->batches);
     t->network = network_build(t->graph, o->network, o->learning_rate, steps);
-    TC_TRY(tc_session_create(
-        t->graph,
-        &(tc_session_options){.struct_size = sizeof(tc_session_options), .runtime = t->runtime},
-        &t->session));
+    TC_TRY(tc_session_create(t->graph,
+                             &(tc_session_options){.struct_size = sizeof(tc_session_options),
+                                                   .runtime = t->runtime,
+                                                   .device = o->device},
+                             &t->session));
     const network *n = &t->network;
     return tc_session_compile(t->session, TC_FETCHES(n->images, n->labels),
                               TC_FETCHES(n->loss, n->correct), TC_TARGETS(n->train), NULL,
@@ -183,10 +184,11 @@ static tc_status run(trainer *t, const char *program)
     TC_TRY(create_batches(t));
     TC_TRY(create_session(t));
     int64_t steps = tc_batches_per_epoch(t->batches);
-    printf("%s on Fashion-MNIST: %lld epochs of %lld steps, batch %lld, seed %lld, %d threads\n",
-           t->options.network, (long long)t->options.epochs, (long long)steps,
-           (long long)t->options.batch, (long long)t->options.seed,
-           (int)tc_runtime_threads(t->runtime));
+    printf(
+        "%s on Fashion-MNIST: %s, %lld epochs of %lld steps, batch %lld, seed %lld, %d threads\n",
+        t->options.network, t->options.device ? t->options.device : "cpu",
+        (long long)t->options.epochs, (long long)steps, (long long)t->options.batch,
+        (long long)t->options.seed, (int)tc_runtime_threads(t->runtime));
     if (t->options.resume)
         TC_TRY(resume(t));
     t->progress = progress_create(t->options.epochs, steps);

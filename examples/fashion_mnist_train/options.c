@@ -17,7 +17,7 @@ typedef struct option {
     const char *doc;
 } option;
 
-#define OPTION_COUNT 12
+#define OPTION_COUNT 13
 
 static void list_options(train_options *o, option list[OPTION_COUNT])
 {
@@ -28,6 +28,7 @@ static void list_options(train_options *o, option list[OPTION_COUNT])
         {"--learning-rate", NUMBER, &o->learning_rate, 0, "X", "peak of Adam's (default 0.002)"},
         {"--seed", INTEGER, &o->seed, 0, "N", "of weights, dropout and order (default 1)"},
         {"--threads", INTEGER, &o->threads, 0, "N", "0: one per core (default 0)"},
+        {"--device", TEXT, &o->device, 0, "NAME", "cpu, cuda:0 or auto (default cpu)"},
         {"--limit", INTEGER, &o->limit, 0, "N", "train on the first N images only"},
         {"--data", TEXT, &o->data, 0, "FOLDER", "of the data set (default: the Debian package's)"},
         {"--model", TEXT, &o->model, 0, "FILE", "model to save (default fashion_mnist.tcm)"},

@@ -13,6 +13,7 @@ typedef struct train_options {
     int64_t checkpoint_every; /* steps; 0: at the end of each epoch */
     int64_t limit;            /* training images used; 0: all */
     double learning_rate;
+    const char *device;      /* where to run; NULL: the CPU */
     const char *network;     /* "cnn", "lenet" or "mlp" */
     const char *model;       /* saved-model file to write */
     const char *data;        /* folder of the data set; NULL: the Debian package's */
