@@ -32,8 +32,7 @@ endif()
 enable_language(CXX CUDA)
 find_package(CUDAToolkit 12.8 QUIET)
 find_path(CUDNN_INCLUDE_DIR cudnn.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
-find_library(CUDNN_LIBRARY cudnn HINTS ${CUDAToolkit_LIBRARY_DIR})
-if(NOT CUDAToolkit_FOUND OR NOT CUDNN_INCLUDE_DIR OR NOT CUDNN_LIBRARY)
+if(NOT CUDAToolkit_FOUND OR NOT CUDNN_INCLUDE_DIR)
     message(STATUS "CUDA: the toolkit (12.8 or newer) or cuDNN (9) is not found, the CUDA backend is not built")
     return()
 endif()
@@ -46,7 +45,8 @@ target_compile_definitions(tc_cuda_objects PRIVATE TC_CUDA_CUDNN)
 target_compile_options(tc_cuda_objects PRIVATE
     -Xcompiler=-fPIC,-fvisibility=hidden,-ffunction-sections,-fdata-sections,-Wall,-Wextra
     -std=c++20 --expt-relaxed-constexpr $<$<BOOL:${TENSORC_WERROR}>:-Werror=all-warnings>)
-set(TC_CUDA_LIBRARIES CUDA::cudart_static CUDA::cublasLt CUDA::nvrtc ${CUDNN_LIBRARY})
+# cuBLASLt and cuDNN are loaded when the first kernel needs them: libraries.cu.
+set(TC_CUDA_LIBRARIES CUDA::cudart_static CUDA::nvrtc ${CMAKE_DL_LIBS})
 
 add_library(tensorc_cuda MODULE $<TARGET_OBJECTS:tc_cuda_objects> ${TC_CUDA_CORE})
 target_include_directories(tensorc_cuda PRIVATE include src)
@@ -54,6 +54,7 @@ target_link_libraries(tensorc_cuda PRIVATE tc_flags ${TC_CUDA_LIBRARIES})
 target_link_options(tensorc_cuda PRIVATE LINKER:-z,defs LINKER:--as-needed LINKER:--exclude-libs,ALL
     LINKER:--version-script=${PROJECT_SOURCE_DIR}/src/kernels/cuda/plugin.map)
 set_target_properties(tensorc_cuda PROPERTIES LINKER_LANGUAGE CXX
+    BUILD_RPATH ${CUDAToolkit_LIBRARY_DIR}
     LINK_DEPENDS ${PROJECT_SOURCE_DIR}/src/kernels/cuda/plugin.map)
 
 add_library(tensorc_cuda_static STATIC $<TARGET_OBJECTS:tc_cuda_objects>)

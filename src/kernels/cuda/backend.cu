@@ -149,7 +149,8 @@ static tc_status fill_queue(tc_queue *queue)
     TC_CUDA_TRY(cudaStreamCreateWithFlags(&queue->stream, cudaStreamNonBlocking),
                 "making a stream");
     TC_CUDA_TRY(cudaEventCreateWithFlags(&queue->event, cudaEventDisableTiming), "making an event");
-    return tc_cuda_libraries_of(queue->device, &queue->libraries);
+    queue->libraries = tc_cuda_libraries_of(queue->device);
+    return TC_OK;
 }
 
 static tc_status queue_create(tc_backend *backend, int32_t device, tc_queue **out)

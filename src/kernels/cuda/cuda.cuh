@@ -37,14 +37,14 @@ tc_status tc_cuda_check(cudaError_t error, const char *what);
 /*
  * Queues
  */
-struct tc_cuda_libraries; /* handles of cuBLASLt and cuDNN, made when first asked for */
+struct tc_cuda_libraries; /* cuBLASLt and cuDNN: libraries.h */
 
 struct tc_queue {
     tc_backend *backend;
     int32_t device;
     cudaStream_t stream;
     cudaEvent_t event; /* for tc_backend.order */
-    struct tc_cuda_libraries *libraries;
+    const struct tc_cuda_libraries *libraries; /* of the device */
 };
 
 #define TC_CUDA_MAX_DEVICES 16
