@@ -17,12 +17,12 @@ existing_folders() {
     done
 }
 
-# c_sources: every C, C++ and CUDA file and header that people write, one per line.
+# c_sources: every C and CUDA file and header that people write, one per line.
 c_sources() {
     local folders
     mapfile -t folders < <(existing_folders include src tests tools examples benchmarks)
     if ((${#folders[@]})); then
-        find "${folders[@]}" -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh' -o -name '*.cpp' | LC_ALL=C sort
+        find "${folders[@]}" -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh' | LC_ALL=C sort
     fi
 }
 
