@@ -4,6 +4,7 @@
 #include <pthread.h>
 
 #include "kernels/cuda/cuda.cuh"
+#include "kernels/cuda/dnn.cuh"
 
 /* Guards loading and starting; what is there is read without it. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -161,6 +162,9 @@ tc_cuda_libraries *tc_cuda_libraries_of(int32_t device)
 
 void tc_cuda_libraries_destroy(void)
 {
+#ifdef TC_CUDA_CUDNN
+    tc_dnn_destroy();
+#endif
     for (tc_cuda_libraries &of : of_device) {
         if (of.blas)
             (void)blas.cublasLtDestroy(of.blaslt);
