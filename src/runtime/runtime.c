@@ -32,24 +32,34 @@ const char *tc_version(void)
  */
 static const char *target_device_name(const tc_target *target, int32_t device)
 {
-    (void)target;
-    return device == 0 ? "cpu" : NULL;
+    if (device < 0 || device >= target->device_count)
+        return NULL;
+    return device == 0 ? "cpu" : ((const tc_runtime_target *)target)->devices->list[device].name;
 }
 
 static tc_device_type target_device_type(const tc_target *target, int32_t device, int32_t *index)
 {
-    (void)target;
-    *index = device;
-    return TC_DEVICE_CPU;
+    *index = 0;
+    if (device <= 0 || device >= target->device_count)
+        return TC_DEVICE_CPU;
+    const tc_device *found = &((const tc_runtime_target *)target)->devices->list[device];
+    *index = found->index;
+    return found->type;
 }
 
 static const tc_kernel *target_find_kernel(const tc_target *target, int32_t device, const char *op,
                                            tc_dtype dtype)
 {
-    const tc_runtime *runtime = ((const tc_runtime_target *)target)->runtime;
-    if (device != 0)
+    const tc_runtime_target *view = (const tc_runtime_target *)target;
+    const tc_registry *registry = view->runtime->registry;
+    if (device == 0)
+        return tc_registry_find_kernel(registry, op, dtype, TC_DEVICE_CPU, view->runtime->isa);
+    if (device < 0 || device >= target->device_count)
         return NULL;
-    return tc_registry_find_kernel(runtime->registry, op, dtype, TC_DEVICE_CPU, runtime->isa);
+    /* Users may have kernels of their own for a device, too. */
+    const tc_kernel *kernel = tc_registry_find_kernel(
+        registry, op, dtype, view->devices->list[device].type, TC_ISA_SCALAR);
+    return kernel ? kernel : tc_devices_kernel(view->devices, device, op, dtype);
 }
 
 static tc_status fold_prepared(tc_pool *pool, const tc_kernel *kernel, const tc_prepared *prepared,
@@ -161,7 +171,7 @@ uint64_t tc_runtime_fallbacks(const tc_runtime *runtime, const tc_plan *plan)
     uint64_t count = 0;
     for (int32_t i = 0; i < plan->n_steps; i++) {
         const tc_kernel *kernel = plan->steps[i].kernel, *best;
-        if (!kernel || kernel->isa >= (int32_t)runtime->isa)
+        if (!kernel || kernel->device != TC_DEVICE_CPU || kernel->isa >= (int32_t)runtime->isa)
             continue;
         /* Kernels of f32 are written for every instruction set where that matters at all. */
         best = tc_registry_find_kernel(runtime->registry, kernel->op, TC_F32, kernel->device,
@@ -171,16 +181,18 @@ uint64_t tc_runtime_fallbacks(const tc_runtime *runtime, const tc_plan *plan)
     return count;
 }
 
-tc_runtime_target tc_runtime_view(const tc_runtime *runtime, tc_pool *pool)
+tc_runtime_target tc_runtime_view(const tc_runtime *runtime, tc_pool *pool,
+                                  const tc_devices *devices)
 {
     return (tc_runtime_target){.target = {.threads = tc_pool_threads(pool),
-                                          .device_count = 1,
+                                          .device_count = devices ? devices->count : 1,
                                           .device_name = target_device_name,
                                           .device_type = target_device_type,
                                           .find_kernel = target_find_kernel,
                                           .fold = target_fold},
                                .runtime = runtime,
-                               .pool = pool};
+                               .pool = pool,
+                               .devices = devices};
 }
 
 tc_status tc_runtime_create(const tc_runtime_options *options, tc_runtime **out)
@@ -209,7 +221,8 @@ tc_status tc_runtime_create(const tc_runtime_options *options, tc_runtime **out)
     runtime->references = 1;
     runtime->registry = tc_registry_retain(o.registry);
     runtime->isa = isa;
-    runtime->view = tc_runtime_view(runtime, runtime->pool);
+    runtime->view = tc_runtime_view(runtime, runtime->pool, NULL);
+    pthread_mutex_init(&runtime->devices_lock, NULL);
     tc_watch_init(&runtime->watch);
     tc_async_init(&runtime->async);
     *out = runtime;
@@ -229,6 +242,8 @@ void tc_runtime_destroy(tc_runtime *runtime)
     tc_watch_destroy(&runtime->watch);
     tc_pool_destroy(runtime->pool);
     tc_registry_release(runtime->registry);
+    tc_devices_release(runtime->devices);
+    pthread_mutex_destroy(&runtime->devices_lock);
     tc_free(runtime);
 }
 
@@ -272,6 +287,17 @@ int32_t tc_runtime_threads(const tc_runtime *runtime)
 /*
  * Devices
  */
+tc_status tc_runtime_devices(tc_runtime *runtime, tc_devices **out)
+{
+    tc_status status = TC_OK;
+    pthread_mutex_lock(&runtime->devices_lock);
+    if (!runtime->devices)
+        status = tc_devices_acquire(&runtime->devices);
+    *out = runtime->devices;
+    pthread_mutex_unlock(&runtime->devices_lock);
+    return status;
+}
+
 static void describe_cpu(const tc_runtime *runtime, tc_device_info *device)
 {
     *device = (tc_device_info){
@@ -293,6 +319,31 @@ static void describe_cpu(const tc_runtime *runtime, tc_device_info *device)
         device->memory_bytes = (size_t)pages * (size_t)page;
 }
 
+static tc_status describe(const tc_device *device, tc_device_info *info)
+{
+    *info = (tc_device_info){.type = device->type, .index = device->index};
+    TC_TRY(device->backend->describe(device->backend, device->index, info));
+    memcpy(info->name, device->name, sizeof info->name);
+    return TC_OK;
+}
+
+static tc_status list_devices(tc_runtime *runtime, tc_device_info *infos, size_t capacity,
+                              size_t *count, char *why, size_t why_size)
+{
+    tc_devices *devices;
+    TC_TRY(tc_runtime_devices(runtime, &devices));
+    for (int32_t i = 0; i < devices->count && (size_t)i < capacity; i++) {
+        if (i == 0)
+            describe_cpu(runtime, &infos[i]);
+        else
+            TC_TRY(describe(&devices->list[i], &infos[i]));
+    }
+    *count = (size_t)devices->count;
+    if (why && why_size > 0)
+        snprintf(why, why_size, "%s", devices->why ? devices->why : "");
+    return TC_OK;
+}
+
 tc_status tc_device_list(tc_runtime *runtime, tc_device_info *devices, size_t capacity,
                          size_t *count, char *why, size_t why_size)
 {
@@ -300,11 +351,7 @@ tc_status tc_device_list(tc_runtime *runtime, tc_device_info *devices, size_t ca
         return tc_fail(TC_INVALID_ARGUMENT, "device list: count or devices is NULL");
     tc_runtime *used;
     TC_TRY(tc_runtime_acquire(runtime, &used));
-    if (capacity > 0)
-        describe_cpu(used, &devices[0]);
-    *count = 1;
-    if (why && why_size > 0)
-        snprintf(why, why_size, "cuda: this version of libtensorc has no CUDA backend");
+    tc_status status = list_devices(used, devices, capacity, count, why, why_size);
     tc_runtime_release(used);
-    return TC_OK;
+    return status;
 }

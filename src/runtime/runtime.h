@@ -10,13 +10,15 @@
 #include "base/threads.h"
 #include "core/target.h"
 #include "runtime/async.h"
+#include "runtime/backend.h"
 #include "runtime/deadline.h"
 
 /** The compiler's view of a runtime, or of some of its threads. */
 typedef struct tc_runtime_target {
     tc_target target; /* first: cast back */
     const tc_runtime *runtime;
-    tc_pool *pool; /* of those threads */
+    tc_pool *pool;             /* of those threads */
+    const tc_devices *devices; /* NULL: nobody asked for one yet, there is the CPU alone */
 } tc_runtime_target;
 
 struct tc_runtime {
@@ -27,6 +29,8 @@ struct tc_runtime {
     tc_pool *pool;
     tc_watch watch;
     tc_async async;
+    pthread_mutex_t devices_lock;
+    tc_devices *devices; /* NULL until somebody asks for one */
 };
 
 /** Takes a runtime apart that nobody holds. */
@@ -37,8 +41,10 @@ struct tc_plan;
  * operators have kernels for it. */
 uint64_t tc_runtime_fallbacks(const tc_runtime *runtime, const struct tc_plan *plan);
 
-/** The view of `runtime` with the threads of `pool`, which is the runtime's or a view of that. */
-tc_runtime_target tc_runtime_view(const tc_runtime *runtime, tc_pool *pool);
+/** The view of `runtime` with the threads of `pool`, which is the runtime's or a view of that, and
+ * with `devices`, which may be NULL. */
+tc_runtime_target tc_runtime_view(const tc_runtime *runtime, tc_pool *pool,
+                                  const tc_devices *devices);
 
 /** A reference to `runtime`, or to the default one, made now if nobody uses it, when NULL. */
 tc_status tc_runtime_acquire(tc_runtime *runtime, tc_runtime **out);

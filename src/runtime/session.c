@@ -10,13 +10,41 @@
 /* Runs use at most `wanted` of the runtime's threads, 0 for all. */
 static tc_status set_threads(tc_session *session, int32_t wanted)
 {
-    tc_runtime *runtime = session->runtime;
-    session->pool = runtime->pool;
-    session->view = runtime->view;
-    if (wanted == 0 || wanted >= tc_pool_threads(runtime->pool))
+    session->pool = session->runtime->pool;
+    if (wanted == 0 || wanted >= tc_pool_threads(session->pool))
         return TC_OK;
-    TC_TRY(tc_pool_create_view(runtime->pool, wanted, &session->pool));
-    session->view = tc_runtime_view(runtime, session->pool);
+    return tc_pool_create_view(session->runtime->pool, wanted, &session->pool);
+}
+
+/* Whether a node of `graph` or of its functions says where it runs. */
+static bool names_devices(const tc_graph *graph)
+{
+    for (size_t i = 0; i < graph->nodes.count; i++)
+        if (tc_annotation((tc_value){(tc_graph *)graph, (int32_t)i, 0}, "device"))
+            return true;
+    for (size_t i = 0; i < graph->functions.count; i++)
+        if (names_devices(graph->functions.data[i]))
+            return true;
+    return false;
+}
+
+/* What the compiler sees. Backends are not looked for when nobody asks for a device: that takes
+ * many times as long as all the rest. */
+static tc_status set_view(tc_session *session, const tc_session_options *o)
+{
+    tc_devices *devices = NULL;
+    int32_t device = 0;
+    if ((o->device && strcmp(o->device, "cpu") != 0) || names_devices(session->source))
+        TC_TRY(tc_runtime_devices(session->runtime, &devices));
+    if (devices && o->device) {
+        device = strcmp(o->device, "auto") == 0 ? -1 : tc_devices_find(devices, o->device);
+        if (device < 0 && strcmp(o->device, "auto") != 0)
+            return tc_devices_unknown(devices, "session", o->device);
+    }
+    session->view = tc_runtime_view(session->runtime, session->pool, devices);
+    session->view.target.default_device = device;
+    session->view.target.allows =
+        (o->allow_tf32 ? TC_ALLOW_TF32 : 0) | (o->allow_any_order ? TC_ALLOW_ANY_ORDER : 0);
     return TC_OK;
 }
 
@@ -55,6 +83,7 @@ static tc_status set_options(tc_session *session, const tc_session_options *o)
     }
     TC_TRY(tc_runtime_acquire(o->store ? o->store->runtime : o->runtime, &session->runtime));
     TC_TRY(set_threads(session, o->threads));
+    TC_TRY(set_view(session, o));
     if (!o->store)
         return tc_store_create(session->runtime, &session->store);
     session->store = tc_store_retain(o->store);
