@@ -14,7 +14,9 @@
 typedef struct options {
     const char *filter;
     const char *json;
-    const char *dump; /* folder for plans */
+    const char *dump;   /* folder for plans */
+    const char *device; /* NULL: the CPU, without the section "device" */
+    tc_dtype precision;
     int32_t threads;
     bool list;
     bool ablation;
@@ -88,12 +90,15 @@ static tc_status sample(const workload *w, void *state, double *samples, int *co
     return TC_OK;
 }
 
-static tc_status run_workload(const workload *w, tc_runtime *runtime, report *r)
+static tc_status run_workload(const workload *w, const options *o, tc_runtime *runtime, report *r)
 {
     static double samples[MAX_SAMPLES];
     void *state = NULL;
     int count = 0;
-    const tc_session_options with = {.struct_size = sizeof with, .runtime = runtime};
+    const tc_session_options with = {.struct_size = sizeof with,
+                                     .runtime = runtime,
+                                     .device = o->device,
+                                     .precision = o->precision};
     tc_status status = w->create(w, &with, &state);
     if (status == TC_OK)
         status = sample(w, state, samples, &count);
@@ -120,7 +125,7 @@ static tc_status run_table(const workload_table *table, const options *o, tc_run
         if (o->list)
             printf("%-10s %s\n", w->section, w->name);
         else
-            TC_TRY(run_workload(w, runtime, r));
+            TC_TRY(run_workload(w, o, runtime, r));
     }
     return TC_OK;
 }
@@ -165,10 +170,11 @@ static tc_status run_all(const char *program, const options *o)
         }
         fprintf(r.json, "[");
     }
-    tc_status status = run_processes(program, o, &r);
-    const workload_table *tables[] = {&overhead_workloads, &plan_workloads, &product_workloads,
-                                      &branch_workloads, &network_workloads};
-    for (size_t i = 0; i < sizeof tables / sizeof tables[0] && status == TC_OK; i++)
+    tc_status status = o->device ? TC_OK : run_processes(program, o, &r);
+    const workload_table *tables[] = {&overhead_workloads, &plan_workloads,    &product_workloads,
+                                      &branch_workloads,   &network_workloads, &device_workloads};
+    size_t count = sizeof tables / sizeof tables[0] - !o->device;
+    for (size_t i = 0; i < count && status == TC_OK; i++)
         status = run_table(tables[i], o, runtime, &r);
     tc_runtime_release(runtime);
     if (r.json) {
@@ -176,6 +182,13 @@ static tc_status run_all(const char *program, const options *o)
         fclose(r.json);
     }
     return status;
+}
+
+static tc_dtype precision_of(const char *name)
+{
+    return strcmp(name, "bf16") == 0  ? TC_BF16
+           : strcmp(name, "f16") == 0 ? TC_F16
+                                      : TC_DTYPE_INVALID;
 }
 
 static int parse(int argc, char **argv, options *o)
@@ -192,14 +205,21 @@ static int parse(int argc, char **argv, options *o)
             o->filter = argv[++i];
         else if (strcmp(argv[i], "--json") == 0 && more)
             o->json = argv[++i];
+        else if (strcmp(argv[i], "--device") == 0 && more)
+            o->device = argv[++i];
+        else if (strcmp(argv[i], "--precision") == 0 && more &&
+                 (o->precision = precision_of(argv[i + 1])) != TC_DTYPE_INVALID)
+            i++;
         else if (strcmp(argv[i], "--threads") == 0 && more && atoi(argv[i + 1]) > 0)
             o->threads = (int32_t)atoi(argv[++i]);
         else {
-            fprintf(stderr,
-                    "usage: %s [--list] [--filter TEXT] [--threads N] [--json FILE]\n"
-                    "       %s --ablation [--filter TEXT] [--threads N]\n"
-                    "       %s --plans FOLDER\n",
-                    argv[0], argv[0], argv[0]);
+            fprintf(
+                stderr,
+                "usage: %s [--list] [--filter TEXT] [--threads N] [--json FILE] [--device NAME] "
+                "[--precision bf16|f16]\n"
+                "       %s --ablation [--filter TEXT] [--threads N]\n"
+                "       %s --plans FOLDER\n",
+                argv[0], argv[0], argv[0]);
             return strcmp(argv[i], "--help") == 0 ? 0 : 2;
         }
     }

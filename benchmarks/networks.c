@@ -64,22 +64,33 @@ static tc_value transformer_block(tc_value x, int64_t width, int64_t heads)
     return tc_add(x, tc_dense(h, width));
 }
 
-#define GPT_LAYERS     6
-#define GPT_WIDTH      384
-#define GPT_SEQUENCE   256
-#define GPT_VOCABULARY 65
-#define GPT_BATCH      8
+typedef struct gpt {
+    int64_t layers, width, heads, vocabulary;
+} gpt;
 
-static tc_value gpt_loss(tc_graph *graph, const tc_value *inputs)
+static tc_value gpt_loss(tc_graph *graph, const tc_value *inputs, const gpt *size)
 {
-    tc_value initial =
-        tc_random_normal(graph, TC_F32, TC_SHAPE(GPT_SEQUENCE, GPT_WIDTH), .stddev = TC_SOME(0.02));
+    tc_shape shape = TC_SHAPE(tc_value_shape(inputs[0]).dims[1].size, size->width);
+    tc_value initial = tc_random_normal(graph, TC_F32, shape, .stddev = TC_SOME(0.02));
     tc_value positions = tc_variable(graph, "positions", initial);
-    tc_value x = tc_add(tc_embedding_layer(inputs[0], GPT_VOCABULARY, GPT_WIDTH), positions);
-    for (int i = 0; i < GPT_LAYERS; i++)
-        x = transformer_block(x, GPT_WIDTH, 6);
-    tc_value logits = tc_dense(tc_layer_norm_layer(x), GPT_VOCABULARY, .name = "logits");
+    tc_value x = tc_add(tc_embedding_layer(inputs[0], size->vocabulary, size->width), positions);
+    for (int64_t i = 0; i < size->layers; i++)
+        x = transformer_block(x, size->width, size->heads);
+    tc_value logits = tc_dense(tc_layer_norm_layer(x), size->vocabulary, .name = "logits");
     return tc_softmax_cross_entropy(logits, inputs[1]);
+}
+
+static tc_value tiny_gpt_loss(tc_graph *graph, const tc_value *inputs)
+{
+    static const gpt size = {.layers = 6, .width = 384, .heads = 6, .vocabulary = 65};
+    return gpt_loss(graph, inputs, &size);
+}
+
+/* Radford et al. 2019, with the vocabulary of 50,257 rounded up to a multiple of 128. */
+static tc_value gpt2_loss(tc_graph *graph, const tc_value *inputs)
+{
+    static const gpt size = {.layers = 12, .width = 768, .heads = 12, .vocabulary = 50304};
+    return gpt_loss(graph, inputs, &size);
 }
 
 static tc_value gpt2_stack(tc_graph *graph, const tc_value *inputs)
@@ -106,9 +117,27 @@ static tc_value lenet_loss(tc_graph *graph, const tc_value *inputs)
     return tc_softmax_cross_entropy(lenet(inputs[0]), inputs[1]);
 }
 
+static tc_value small_mlp_loss(tc_graph *graph, const tc_value *inputs)
+{
+    (void)graph;
+    tc_value x = tc_dense(inputs[0], 8, .activation = TC_ACT_RELU);
+    x = tc_dense(x, 8, .activation = TC_ACT_RELU);
+    return tc_softmax_cross_entropy(tc_dense(x, 2), inputs[1]);
+}
+
+static tc_value resnet50_loss(tc_graph *graph, const tc_value *inputs)
+{
+    return tc_softmax_cross_entropy(resnet50(graph, inputs), inputs[1]);
+}
+
 static tc_value sgd(tc_graph *g, tc_value loss)
 {
     return tc_minimize(tc_sgd(g, .learning_rate = 0.01f), loss);
+}
+
+static tc_value momentum(tc_graph *g, tc_value loss)
+{
+    return tc_minimize(tc_sgd(g, .learning_rate = 0.1f, .momentum = 0.9f), loss);
 }
 
 static tc_value adam(tc_graph *g, tc_value loss)
@@ -141,12 +170,12 @@ const network network_lenet_training = {.name = "LeNet batch 64 Adam",
                                         .labels = SHAPE(1, {64}),
                                         .ids = 10};
 const network network_gpt_training = {.name = "tiny GPT 6 x 384, 8 x 256 tokens AdamW",
-                                      .build = gpt_loss,
+                                      .build = tiny_gpt_loss,
                                       .minimize = adamw,
                                       .dtype = TC_I64,
-                                      .shape = SHAPE(2, {GPT_BATCH}, {GPT_SEQUENCE}),
-                                      .labels = SHAPE(2, {GPT_BATCH}, {GPT_SEQUENCE}),
-                                      .ids = GPT_VOCABULARY};
+                                      .shape = SHAPE(2, {8}, {256}),
+                                      .labels = SHAPE(2, {8}, {256}),
+                                      .ids = 65};
 const network network_resnet50 = {.name = "ResNet-50 batch 1",
                                   .build = resnet50,
                                   .dtype = TC_F32,
@@ -163,6 +192,39 @@ const network network_gpt2_stack_step = {.name = "GPT-2 blocks 12 x 768, sequenc
                                          .build = gpt2_stack,
                                          .dtype = TC_F32,
                                          .shape = SHAPE(3, {1}, {1}, {768})};
+
+const network network_small_mlp_training = {.name = "MLP 4-8-8-2 SGD step",
+                                            .build = small_mlp_loss,
+                                            .minimize = sgd,
+                                            .dtype = TC_F32,
+                                            .shape = SHAPE(2, {1}, {4}),
+                                            .labels = SHAPE(1, {1}),
+                                            .ids = 2};
+const network network_lenet_large = {.name = "LeNet batch 4096 Adam",
+                                     .build = lenet_loss,
+                                     .minimize = adam,
+                                     .dtype = TC_F32,
+                                     .shape = SHAPE(4, {4096}, {1}, {28}, {28}),
+                                     .labels = SHAPE(1, {4096}),
+                                     .ids = 10};
+const network network_resnet50_large = {.name = "ResNet-50 batch 256",
+                                        .build = resnet50,
+                                        .dtype = TC_F32,
+                                        .shape = SHAPE(4, {256}, {3}, {224}, {224})};
+const network network_resnet50_training = {.name = "ResNet-50 batch 256 training",
+                                           .build = resnet50_loss,
+                                           .minimize = momentum,
+                                           .dtype = TC_F32,
+                                           .shape = SHAPE(4, {256}, {3}, {224}, {224}),
+                                           .labels = SHAPE(1, {256}),
+                                           .ids = 1000};
+const network network_gpt2_training = {.name = "GPT-2 124M 64 x 1024 tokens AdamW",
+                                       .build = gpt2_loss,
+                                       .minimize = adamw,
+                                       .dtype = TC_I64,
+                                       .shape = SHAPE(2, {64}, {1024}),
+                                       .labels = SHAPE(2, {64}, {1024}),
+                                       .ids = 50257};
 
 tc_status network_build(const network *n, bound *b, network_values *values)
 {

@@ -24,6 +24,14 @@ extern const network network_resnet50_batch;  /* batch 8 */
 extern const network network_gpt2_stack;      /* 12 layers, d 768, 12 heads, sequence 128 */
 extern const network network_gpt2_stack_step; /* the same, sequence 1: reads 340 MB of weights */
 
+/* At sizes that fill a GPU. */
+extern const network network_small_mlp_training; /* batch 1: nothing but launches */
+extern const network network_lenet_large;
+extern const network network_resnet50_large;
+extern const network network_resnet50_training;
+extern const network
+    network_gpt2_training; /* 12 layers, d 768, 12 heads, 64 x 1024 tokens, AdamW */
+
 /** Builds `n` into the empty graph of `b` and makes its inputs. `values` receives them and the
  * result. */
 typedef struct network_values {

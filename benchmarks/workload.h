@@ -29,6 +29,8 @@ extern const workload_table plan_workloads;
 extern const workload_table product_workloads;
 extern const workload_table branch_workloads;
 extern const workload_table network_workloads;
+/** Too large for most machines: run only where a device is named. */
+extern const workload_table device_workloads;
 
 /** Wall time in microseconds since any fixed moment. */
 double now_us(void);

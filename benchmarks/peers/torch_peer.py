@@ -45,11 +45,15 @@ def mlp():
                     torch.optim.SGD(network.parameters(), lr=0.01))
 
 
-def lenet():
-    network = nn.Sequential(
+def lenet_network():
+    return nn.Sequential(
         nn.Conv2d(1, 32, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(32, 64, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
         nn.Flatten(), nn.Linear(3136, 512), nn.ReLU(), nn.Linear(512, 10))
+
+
+def lenet():
+    network = lenet_network()
     return training(network, torch.rand(64, 1, 28, 28), classes(64),
                     torch.optim.Adam(network.parameters(), lr=0.001))
 
