@@ -7,7 +7,7 @@ set(TENSORC_CUDA_ARCHITECTURES "75-real;80-real;86-real;89-real;90-real;100-real
     CACHE STRING "Compute capabilities that CUDA kernels are compiled for, the last one as PTX too")
 
 # The pure files of core that both sides are built with.
-set(TC_CUDA_CORE attr dtype shape slice window fused_program)
+set(TC_CUDA_CORE attr broadcast dtype shape slice window fused_program)
 list(TRANSFORM TC_CUDA_CORE PREPEND ${PROJECT_SOURCE_DIR}/src/core/)
 list(TRANSFORM TC_CUDA_CORE APPEND .c)
 list(APPEND TC_CUDA_CORE ${PROJECT_SOURCE_DIR}/src/kernels/cuda/host.c)

@@ -11,42 +11,11 @@
 /* Rows shorter than this are put together in scratch, because each call of a tile has a price. */
 #define SHORT_ROW ((int64_t)128)
 
-void tc_elementwise_merge(tc_elementwise_params *params, const tc_shape *out, int32_t inputs,
-                          int64_t (*strides)[TC_MAX_RANK])
-{
-    int rank = 0;
-    params->count = tc_shape_size(out);
-    for (int d = 0; d < out->rank; d++) {
-        int64_t size = out->dims[d].size;
-        if (size == 1)
-            continue;
-        bool joins = rank > 0;
-        for (int i = 0; joins && i < inputs; i++)
-            joins = params->strides[i][rank - 1] == strides[i][d] * size;
-        rank += !joins;
-        params->dims[rank - 1] = joins ? params->dims[rank - 1] * size : size;
-        for (int i = 0; i < inputs; i++)
-            params->strides[i][rank - 1] = strides[i][d];
-    }
-    params->rank = rank;
-    params->inner = rank ? params->dims[rank - 1] : 1;
-}
-
 tc_elementwise_params *tc_elementwise_plan(tc_prepare *prepare)
 {
     tc_elementwise_params *params = tc_prepare_params(prepare, sizeof *params);
-    if (!params)
-        return NULL;
-    const tc_shape *out = &prepare->outputs[0].shape;
-    int64_t strides[TC_ELEMENTWISE_INPUTS][TC_MAX_RANK] = {{0}};
-    for (int i = 0; i < prepare->n_inputs; i++) {
-        const tc_shape *in = &prepare->inputs[i].shape;
-        int64_t dense[TC_MAX_RANK];
-        tc_shape_strides(in, dense);
-        for (int d = 0, shift = out->rank - in->rank; d < in->rank; d++)
-            strides[i][d + shift] = in->dims[d].size == 1 ? 0 : dense[d];
-    }
-    tc_elementwise_merge(params, out, prepare->n_inputs, strides);
+    if (params)
+        tc_broadcast_plan(&params->broadcast, prepare);
     return params;
 }
 
@@ -57,7 +26,7 @@ tc_status tc_elementwise_prepare(tc_prepare *prepare)
 
 typedef struct job {
     const tc_elementwise *code;
-    const tc_elementwise_params *params;
+    const tc_broadcast *params;
     const void *const *inputs;
     char *output;
     bool flat[TC_ELEMENTWISE_INPUTS];     /* element i of the output uses element i of the input */
@@ -100,7 +69,7 @@ static const char *address(const job *j, int input, int64_t element)
 }
 
 /* Element of `input` that belongs to the first element of `row`. */
-static int64_t row_offset(const tc_elementwise_params *p, int input, int64_t row)
+static int64_t row_offset(const tc_broadcast *p, int input, int64_t row)
 {
     if (p->rank == 2)
         return row * p->strides[input][0];
@@ -165,7 +134,7 @@ static void long_rows(void *argument, int64_t begin, int64_t end, int worker)
 {
     (void)worker;
     const job *j = argument;
-    const tc_elementwise_params *p = j->params;
+    const tc_broadcast *p = j->params;
     scratch s;
     for (int64_t at = begin; at < end;) {
         int64_t row = at / p->inner, column = at % p->inner;
@@ -188,7 +157,7 @@ static void short_rows(void *argument, int64_t begin, int64_t end, int worker)
 {
     (void)worker;
     const job *j = argument;
-    const tc_elementwise_params *p = j->params;
+    const tc_broadcast *p = j->params;
     const tc_elementwise *code = j->code;
     scratch s;
     _Alignas(64) char gathered[TC_ELEMENTWISE_INPUTS][CHUNK * 8];
@@ -209,9 +178,10 @@ static void short_rows(void *argument, int64_t begin, int64_t end, int worker)
     }
 }
 
-void tc_elementwise_run(const tc_elementwise *code, const tc_elementwise_params *p,
+void tc_elementwise_run(const tc_elementwise *code, const tc_elementwise_params *params,
                         const void *const *inputs, void *output, const tc_kernel_context *context)
 {
+    const tc_broadcast *p = &params->broadcast;
     if (p->count == 0)
         return;
     job j = {.code = code, .params = p, .inputs = inputs, .output = output};

@@ -5,9 +5,10 @@
 #ifndef TC_KERNELS_CPU_ELEMENTWISE_H
 #define TC_KERNELS_CPU_ELEMENTWISE_H
 
+#include "core/broadcast.h"
 #include "kernels/cpu/kernel.h"
 
-#define TC_ELEMENTWISE_INPUTS 3
+#define TC_ELEMENTWISE_INPUTS TC_BROADCAST_INPUTS
 
 /**
  * Computes y[0..n) from n elements of each input. Bit i of `scalars` says that input i is one
@@ -27,14 +28,10 @@ typedef struct tc_elementwise {
     tc_narrow_function narrow; /* the tile gives f32 and the output is 16-bit floats; else NULL */
 } tc_elementwise;
 
-/** Plain data from tc_elementwise_prepare: the broadcast with neighbouring dimensions merged. */
+/** Plain data from tc_elementwise_prepare. */
 typedef struct tc_elementwise_params {
-    int64_t count;   /* of output elements */
-    int64_t inner;   /* size of the last dimension */
-    int32_t rank;    /* 0 or 1: no input is broadcast, or all is one row */
+    tc_broadcast broadcast;
     int32_t variant; /* free for the kernel */
-    int64_t dims[TC_MAX_RANK];
-    int64_t strides[TC_ELEMENTWISE_INPUTS][TC_MAX_RANK]; /* in elements, 0 where broadcast */
 } tc_elementwise_params;
 
 /** Parameters for inputs that broadcast to output 0 by NumPy's rules; NULL: memory, which is
@@ -43,11 +40,6 @@ tc_elementwise_params *tc_elementwise_plan(tc_prepare *prepare);
 
 /** prepare of kernels whose inputs broadcast to output 0 by NumPy's rules. */
 tc_status tc_elementwise_prepare(tc_prepare *prepare);
-
-/** Fills `params` for an output of shape `out` and `inputs` of the given strides, which are 0 where
- * broadcast. */
-void tc_elementwise_merge(tc_elementwise_params *params, const tc_shape *out, int32_t inputs,
-                          int64_t (*strides)[TC_MAX_RANK]);
 
 /** run of such a kernel. */
 void tc_elementwise_run(const tc_elementwise *code, const tc_elementwise_params *params,

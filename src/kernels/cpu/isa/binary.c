@@ -200,7 +200,7 @@ static tc_status bias_add_prepare(tc_prepare *prepare)
     int64_t strides[TC_ELEMENTWISE_INPUTS][TC_MAX_RANK] = {{0}};
     tc_shape_strides(x, strides[0]);
     strides[1][tc_axis_normalize(tc_attrs_int(prepare->attrs, "axis"), x->rank)] = 1;
-    tc_elementwise_merge(params, x, 2, strides);
+    tc_broadcast_merge(&params->broadcast, x, 2, strides);
     return TC_OK;
 }
 #define BIAS(tag) TC_KERNEL(bias_add, tag, .prepare = bias_add_prepare, .run = run_add_##tag)
