@@ -17,13 +17,13 @@ static tc_status start(void **state)
 static tc_value numbers(tc_graph *g, const char *name, tc_dtype dtype, tc_shape shape)
 {
     tc_value x = tc_random_uniform(g, TC_F32, shape, .low = -1, .high = TC_SOME(1));
-    return tc_variable(g, name, dtype == TC_F32 ? x : tc_cast(x, dtype));
+    return tc_variable(g, name, dtype == TC_F32 ? x : tc_cast(x, dtype), .not_trainable = true);
 }
 
 /* A variable of i64 ids below `count`. */
 static tc_value ids(tc_graph *g, const char *name, int64_t count, tc_shape shape)
 {
-    return tc_variable(g, name, tc_random_int(g, TC_I64, shape, 0, count));
+    return tc_variable(g, name, tc_random_int(g, TC_I64, shape, 0, count), .not_trainable = true);
 }
 
 /* Computes `y` in each run and fetches nothing. */

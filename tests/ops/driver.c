@@ -81,7 +81,20 @@ int main(int argc, char **argv)
         printf("%s\n", tc_error_message());
         return EXIT_FAILURE;
     }
-    printf("instruction set: %s\n", tc_isa_name(d.isa));
+    status = test_device_open(&d.device);
+    if (status == TC_UNAVAILABLE) {
+        printf("skipped: %s\n", tc_error_message());
+        tc_pool_destroy(d.pool);
+        return status_skip;
+    }
+    if (status != TC_OK) {
+        printf("%s\n", tc_error_message());
+        return EXIT_FAILURE;
+    }
+    if (d.device)
+        printf("device: %s\n", test_device_name(d.device));
+    else
+        printf("instruction set: %s\n", tc_isa_name(d.isa));
     const op_case *all[sizeof cases / sizeof cases[0]];
     size_t n_cases = 0;
     int found = 0;
@@ -99,6 +112,7 @@ int main(int argc, char **argv)
         printf("no case begins with '%s'\n", prefix);
         d.failures++;
     }
+    test_device_close(d.device);
     tc_pool_destroy(d.pool);
     printf("%d failures\n", d.failures);
     return d.failures ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -12,8 +12,9 @@ typedef struct driver {
     tc_dtype dtype;
     const char *variant;
     tc_isa isa;
-    tc_pool *pool; /* of several threads */
-    int failures;  /* of all cases */
+    tc_pool *pool;       /* of several threads */
+    test_device *device; /* whose kernels are tested; NULL: the CPU */
+    int failures;        /* of all cases */
     int runs;
     double worst_gradient; /* of this case */
 } driver;

@@ -39,8 +39,33 @@ static uint32_t kernel_dtypes(const tc_op *op)
     return TC_DTYPE_BIT(TC_DTYPE_INVALID);
 }
 
+/* Operators that need no kernel of a device. */
+static const char *const fallbacks[] = {
+#define TC_CUDA_FALLBACK(op, reason) #op,
+#include "kernels/cuda/fallbacks.def"
+#undef TC_CUDA_FALLBACK
+};
+
+static void check_device_kernels(driver *d, const tc_op *op)
+{
+    bool falls_back = false;
+    for (size_t i = 0; i < sizeof fallbacks / sizeof fallbacks[0]; i++)
+        falls_back = falls_back || strcmp(fallbacks[i], op->name) == 0;
+    for (int dtype = 0; dtype < TC_DTYPE_COUNT; dtype++) {
+        bool found = test_device_find_kernel(d->device, op->name, (tc_dtype)dtype) != NULL;
+        if (found == falls_back && kernel_dtypes(op) & TC_DTYPE_BIT(dtype))
+            driver_fail(d, "%s has %s kernel for %s on %s, but is%s on the list of fallbacks",
+                        op->name, found ? "a" : "no", tc_dtype_name((tc_dtype)dtype),
+                        test_device_name(d->device), falls_back ? "" : " not");
+    }
+}
+
 static void check_kernels(driver *d, const tc_op *op)
 {
+    if (d->device) {
+        check_device_kernels(d, op);
+        return;
+    }
     for (int dtype = 0; dtype < TC_DTYPE_COUNT; dtype++)
         if (kernel_dtypes(op) & TC_DTYPE_BIT(dtype) &&
             !tc_registry_find_kernel(NULL, op->name, (tc_dtype)dtype, TC_DEVICE_CPU, d->isa))

@@ -215,22 +215,28 @@ static void run_variant(driver *d, const op_sample *sample, const sample_data *d
     op_build build = sample->build ? sample->build : d->op->build;
     built_create(data, shapes, build, sample->options, &b);
     outputs first = {0};
-    eval_options options = {.isa = d->isa, .garbage = 0xA5};
+    eval_options options = {.isa = d->isa, .device = d->device, .garbage = 0xA5};
     if (tc_graph_verify(b.graph) != TC_OK || !tc_value_ok(b.out)) {
         driver_fail(d, "%s", tc_error_message());
     } else if (!has_node_of(b.graph, d->op->op)) {
         driver_fail(d, "the sample builds no node of %s", d->op->op);
     } else if (compute(d, &b, &options, &first) && check_values(d, sample, data, &first) &&
                shapes == VARIANT_KNOWN) {
-        options = (eval_options){
-            .isa = d->isa, .garbage = 0x5A, .pool = d->pool, .threads = tc_pool_threads(d->pool)};
+        options = (eval_options){.isa = d->isa,
+                                 .device = d->device,
+                                 .garbage = 0x5A,
+                                 .pool = d->pool,
+                                 .threads = tc_pool_threads(d->pool)};
         check_again(d, sample, data, &b, options, &first, "with several threads");
-        options = (eval_options){.isa = d->isa, .garbage = 0x5A, .pack = true};
+        options = (eval_options){.isa = d->isa, .device = d->device, .garbage = 0x5A, .pack = true};
         check_again(d, sample, data, &b, options, &first, "with a packed input");
         const tc_op *op = tc_registry_find_op(NULL, d->op->op);
         for (int i = 0; i < op->n_inplace; i++) {
-            options = (eval_options){
-                .isa = d->isa, .garbage = 0x5A, .inplace = d->op->op, .inplace_pair = i};
+            options = (eval_options){.isa = d->isa,
+                                     .device = d->device,
+                                     .garbage = 0x5A,
+                                     .inplace = d->op->op,
+                                     .inplace_pair = i};
             check_again(d, sample, data, &b, options, &first, "in place");
         }
     }
@@ -261,6 +267,7 @@ static void check_gradients(driver *d, const op_sample *sample, const sample_dat
         .absolute = tolerance.absolute,
         .second_order = !d->op->no_second_order,
         .isa = d->isa,
+        .device = d->device,
     };
     for (int32_t i = 0; i < tc_output_count(b.out); i++)
         if (!sample->outputs[i].unchecked && tc_value_dtype(tc_output(b.out, i)) == TC_F64)
@@ -321,7 +328,7 @@ void driver_bad(driver *d, const op_bad *bad, int index)
                      &b);
         tc_status status = tc_graph_status(b.graph);
         if (bad->at_run && status == TC_OK) {
-            eval_options options = {.isa = d->isa};
+            eval_options options = {.isa = d->isa, .device = d->device};
             outputs out = {0};
             out.count = tc_output_count(b.out);
             status = evaluate(b.graph, b.feeds, b.n_feeds, &b.out, out.count ? 1 : 0, &options,

@@ -307,6 +307,25 @@ static tc_status check_bools(eval_run *run, const tc_node *node, const char *sym
     return TC_OK;
 }
 
+/* Inputs of the step that a kernel reads, and outputs, where they lie in the memory of the CPU. */
+static tc_status run_on_device(eval_run *run, const tc_node *node, const eval_launch *launch)
+{
+    size_t count = (size_t)(node->n_inputs + node->n_outputs);
+    test_operand *inputs = tc_arena_array(&run->arena, count, sizeof *inputs);
+    if (!inputs)
+        return tc_fail_memory(count * sizeof *inputs, "operands");
+    test_operand *outputs = inputs + node->n_inputs;
+    for (int32_t i = 0; i < node->n_inputs; i++)
+        if (launch->inputs[i])
+            inputs[i] = (test_operand){(void *)launch->inputs[i], input_of(run, node, i)->bytes};
+    for (int32_t i = 0; i < node->n_outputs; i++)
+        outputs[i] = (test_operand){launch->outputs[i], run->outputs[node->index][i].bytes};
+    run->options->on_device++;
+    return test_device_run(run->options->device, launch->kernel, &launch->prepared, inputs,
+                           node->n_inputs, outputs, node->n_outputs, run->graph->seed,
+                           run->options->step);
+}
+
 static tc_status launch_kernel(eval_run *run, const tc_node *node, eval_launch *launch)
 {
     size_t count = node->attrs.op->bound ? (size_t)node->n_outputs * TC_MAX_RANK : 0;
@@ -324,8 +343,10 @@ static tc_status launch_kernel(eval_run *run, const tc_node *node, eval_launch *
         .pool = run->options->pool,
         .extents = extents,
     };
-    tc_status status =
-        launch->kernel->run(launch->prepared.params, launch->inputs, launch->outputs, &context);
+    tc_status status = launch->kernel->device == TC_DEVICE_CPU
+                           ? launch->kernel->run(launch->prepared.params, launch->inputs,
+                                                 launch->outputs, &context)
+                           : run_on_device(run, node, launch);
     if (status != TC_OK)
         return node_fails(node, status, "%s", tc_error_message());
     TC_TRY(inspect(run, node, launch));
@@ -347,12 +368,17 @@ static tc_status compute(eval_run *run, const tc_node *node, const tc_attrs *att
     for (int32_t i = 0; i < node->n_outputs; i++)
         infos[i] = run->outputs[node->index][i].info;
     tc_dtype dtype = tc_op_kernel_dtype(attrs->op, inputs, node->n_inputs, infos, node->n_outputs);
-    launch.kernel = tc_registry_find_kernel(run->graph->registry, attrs->op->name, dtype,
-                                            TC_DEVICE_CPU, run->options->isa);
+    tc_kernel_place place = {.threads = run->options->threads ? run->options->threads : 1};
+    if (run->options->device)
+        launch.kernel = test_device_find_kernel(run->options->device, attrs->op->name, dtype);
+    if (launch.kernel)
+        place = test_device_place(run->options->device);
+    else
+        launch.kernel = tc_registry_find_kernel(run->graph->registry, attrs->op->name, dtype,
+                                                TC_DEVICE_CPU, run->options->isa);
     if (!launch.kernel)
-        return node_fails(node, TC_UNIMPLEMENTED, "there is no CPU kernel for %s",
+        return node_fails(node, TC_UNIMPLEMENTED, "there is no kernel for %s",
                           tc_dtype_name(dtype));
-    const tc_kernel_place place = {.threads = run->options->threads ? run->options->threads : 1};
     tc_status status = tc_kernel_prepare(launch.kernel, attrs, inputs, node->n_inputs, infos,
                                          node->n_outputs, &place, &run->arena, &launch.prepared);
     if (status != TC_OK)

@@ -9,6 +9,7 @@
 #include "base/cpu.h"
 #include "base/threads.h"
 #include "graph/graph.h"
+#include "support/device.h"
 
 /** A value with its memory. Zero-initialize; free with eval_buffer_free. */
 typedef struct eval_buffer {
@@ -38,8 +39,11 @@ typedef struct eval_options {
     const char *inplace;   /* operator to run in place, by its pair number `inplace_pair` */
     int inplace_pair;
     uint64_t step;
+    /** Runs the kernels of this device; of operators that it has none for, those of the CPU. */
+    test_device *device;
     /* What happened. */
     int packed, placed; /* nodes that ran with a packed input, in place */
+    int on_device;      /* nodes that ran there */
 } eval_options;
 
 /**

@@ -67,7 +67,7 @@ static bool add_weight(checking *c, const eval_buffer *like, tc_value *out)
 
 static bool run(checking *c, const tc_value *fetches, size_t n, eval_buffer *results)
 {
-    eval_options options = {.isa = c->problem->isa, .garbage = 0xA5};
+    eval_options options = {.isa = c->problem->isa, .garbage = 0xA5, .device = c->problem->device};
     if (evaluate(c->problem->graph, c->feeds, c->n_feeds, fetches, n, &options, results) == TC_OK)
         return true;
     return fails(c, "%s", tc_error_message());

@@ -43,7 +43,7 @@ struct tc_queue {
     tc_backend *backend;
     int32_t device;
     cudaStream_t stream;
-    cudaEvent_t event; /* for tc_backend.order */
+    cudaEvent_t event;                         /* for tc_backend.order */
     const struct tc_cuda_libraries *libraries; /* of the device */
 };
 
