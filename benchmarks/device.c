@@ -1,7 +1,7 @@
 /*
  * What fills a GPU: the operators of section A of the published workloads at 64 times the size, and
  * the networks at batches to match. Inputs are variables, so that they lie on the device and a run
- * copies nothing but a loss; --device and --precision choose where and in what the networks run.
+ * copies nothing but a loss.
  */
 #include <stdlib.h>
 
@@ -48,7 +48,6 @@ static tc_status create_product(const workload *w, const tc_session_options *opt
     bound *b = *state;
     tc_session_options with = *options;
     with.allow_tf32 = p->tf32;
-    with.precision = TC_DTYPE_INVALID; /* the dtypes are those of the operands */
     tc_value x = numbers(b->graph, "x", p->dtype, TC_SHAPE(p->size, p->size));
     tc_value y = numbers(b->graph, "y", p->dtype, TC_SHAPE(p->size, p->size));
     return bind(b, &with, tc_matmul(x, y));
@@ -71,16 +70,14 @@ static tc_status create_attention(const workload *w, const tc_session_options *o
     const attention *a = w->detail;
     TC_TRY(start(state));
     bound *b = *state;
-    tc_session_options with = *options;
-    with.precision = TC_DTYPE_INVALID;
     tc_shape shape = TC_SHAPE(TOKENS / a->sequence, HEADS, a->sequence, a->depth);
     tc_value q = numbers(b->graph, "q", TC_BF16, shape), k = numbers(b->graph, "k", TC_BF16, shape);
     tc_value v = numbers(b->graph, "v", TC_BF16, shape), y = tc_attention(q, k, v, .causal = true);
     if (!a->backward)
-        return bind(b, &with, y);
+        return bind(b, options, y);
     tc_value dy = numbers(b->graph, "dy", TC_BF16, shape), gradients[3];
     TC_TRY(tc_gradients(TC_VALUES(y), TC_VALUES(q, k, v), gradients, .output_gradients = &dy));
-    return bind(b, &with, tc_output(gradients[0], 0));
+    return bind(b, options, tc_output(gradients[0], 0));
 }
 
 /*
@@ -140,20 +137,26 @@ static tc_status create_stream(const workload *w, const tc_session_options *opti
     const stream *s = w->detail;
     TC_TRY(start(state));
     bound *b = *state;
-    tc_session_options with = *options;
-    with.precision = TC_DTYPE_INVALID;
     tc_value x = numbers(b->graph, "x", TC_F32, TC_SHAPE(ROWS, COLUMNS));
-    return bind(b, &with, s->build(b->graph, x));
+    return bind(b, options, s->build(b->graph, x));
 }
 
 /*
  * Networks
  */
+typedef struct sized {
+    const network *network;
+    tc_dtype precision; /* as in tc_session_options */
+} sized;
+
 static tc_status create_network(const workload *w, const tc_session_options *options, void **state)
 {
-    const network *n = w->detail;
+    const sized *size = w->detail;
+    const network *n = size->network;
     TC_TRY(start(state));
     bound *b = *state;
+    tc_session_options with = *options;
+    with.precision = size->precision;
     tc_value inputs[BOUND_INPUTS];
     inputs[0] = n->dtype == TC_F32 ? numbers(b->graph, "x", TC_F32, n->shape)
                                    : ids(b->graph, "x", n->ids, n->shape);
@@ -161,8 +164,8 @@ static tc_status create_network(const workload *w, const tc_session_options *opt
         inputs[1] = ids(b->graph, "y", n->ids, n->labels);
     tc_value result = n->build(b->graph, inputs);
     if (!n->minimize)
-        return bind(b, options, result);
-    return bound_compile(b, options, NULL, 0, result, n->minimize(b->graph, result));
+        return bind(b, &with, result);
+    return bound_compile(b, &with, NULL, 0, result, n->minimize(b->graph, result));
 }
 
 static const product products[] = {
@@ -173,6 +176,17 @@ static const attention attentions[] = {{64, 1024, false},  {64, 4096, false},  {
                                        {128, 1024, true},  {128, 4096, true},  {128, 16384, true}};
 static const stream streams[] = {{add_one}, {chain},      {gelu},     {sum},
                                  {softmax}, {layer_norm}, {transpose}};
+
+static const sized networks[] = {
+    {&network_small_mlp_training, TC_DTYPE_INVALID},
+    {&network_lenet_large, TC_DTYPE_INVALID},
+    {&network_lenet_large, TC_BF16},
+    {&network_resnet50_large, TC_DTYPE_INVALID},
+    {&network_resnet50_large, TC_BF16},
+    {&network_resnet50_training, TC_DTYPE_INVALID},
+    {&network_resnet50_training, TC_BF16},
+    {&network_gpt2_training, TC_BF16},
+};
 
 #define ROW(name, create, detail)                                      \
     {                                                                  \
@@ -202,11 +216,14 @@ static const workload rows[] = {
     ROW("softmax 262144 x 1024", create_stream, &streams[4]),
     ROW("layer norm 262144 x 1024", create_stream, &streams[5]),
     ROW("transpose 262144 x 1024", create_stream, &streams[6]),
-    ROW("MLP 4-8-8-2 SGD step", create_network, &network_small_mlp_training),
-    ROW("LeNet batch 4096 Adam", create_network, &network_lenet_large),
-    ROW("ResNet-50 batch 256", create_network, &network_resnet50_large),
-    ROW("ResNet-50 batch 256 training", create_network, &network_resnet50_training),
-    ROW("GPT-2 124M 64 x 1024 tokens AdamW", create_network, &network_gpt2_training),
+    ROW("MLP 4-8-8-2 SGD step", create_network, &networks[0]),
+    ROW("LeNet batch 4096 Adam", create_network, &networks[1]),
+    ROW("LeNet batch 4096 Adam, bf16", create_network, &networks[2]),
+    ROW("ResNet-50 batch 256", create_network, &networks[3]),
+    ROW("ResNet-50 batch 256, bf16", create_network, &networks[4]),
+    ROW("ResNet-50 batch 256 training", create_network, &networks[5]),
+    ROW("ResNet-50 batch 256 training, bf16", create_network, &networks[6]),
+    ROW("GPT-2 124M 64 x 1024 tokens AdamW, bf16", create_network, &networks[7]),
 };
 
 const workload_table device_workloads = {rows, sizeof rows / sizeof rows[0]};

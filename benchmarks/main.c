@@ -16,10 +16,10 @@ typedef struct options {
     const char *json;
     const char *dump;   /* folder for plans */
     const char *device; /* NULL: the CPU, without the section "device" */
-    tc_dtype precision;
     int32_t threads;
     bool list;
     bool ablation;
+    bool once; /* one sample without warming up, to see how long a process takes */
 } options;
 
 typedef struct report {
@@ -73,12 +73,12 @@ static void add_row(report *r, const char *section, const char *name, double min
     r->separator = ",";
 }
 
-static tc_status sample(const workload *w, void *state, double *samples, int *count)
+static tc_status sample(const workload *w, void *state, bool once, double *samples, int *count)
 {
     double begin = now_us();
-    for (int i = 0; i < 2 * w->repeats; i++)
+    for (int i = 0; i < 2 * w->repeats && !once; i++)
         TC_TRY(w->run(state));
-    for (*count = 0; *count < MAX_SAMPLES; ++*count) {
+    for (*count = 0; *count < (once ? 1 : MAX_SAMPLES); ++*count) {
         if (*count >= MIN_SAMPLES && now_us() - begin > SECONDS_PER_WORKLOAD * 1e6)
             break;
         double start = now_us();
@@ -95,13 +95,11 @@ static tc_status run_workload(const workload *w, const options *o, tc_runtime *r
     static double samples[MAX_SAMPLES];
     void *state = NULL;
     int count = 0;
-    const tc_session_options with = {.struct_size = sizeof with,
-                                     .runtime = runtime,
-                                     .device = o->device,
-                                     .precision = o->precision};
+    const tc_session_options with = {
+        .struct_size = sizeof with, .runtime = runtime, .device = o->device};
     tc_status status = w->create(w, &with, &state);
     if (status == TC_OK)
-        status = sample(w, state, samples, &count);
+        status = sample(w, state, o->once, samples, &count);
     if (state)
         w->destroy(state);
     if (status == TC_OK)
@@ -184,13 +182,6 @@ static tc_status run_all(const char *program, const options *o)
     return status;
 }
 
-static tc_dtype precision_of(const char *name)
-{
-    return strcmp(name, "bf16") == 0  ? TC_BF16
-           : strcmp(name, "f16") == 0 ? TC_F16
-                                      : TC_DTYPE_INVALID;
-}
-
 static int parse(int argc, char **argv, options *o)
 {
     for (int i = 1; i < argc; i++) {
@@ -207,16 +198,14 @@ static int parse(int argc, char **argv, options *o)
             o->json = argv[++i];
         else if (strcmp(argv[i], "--device") == 0 && more)
             o->device = argv[++i];
-        else if (strcmp(argv[i], "--precision") == 0 && more &&
-                 (o->precision = precision_of(argv[i + 1])) != TC_DTYPE_INVALID)
-            i++;
+        else if (strcmp(argv[i], "--once") == 0)
+            o->once = true;
         else if (strcmp(argv[i], "--threads") == 0 && more && atoi(argv[i + 1]) > 0)
             o->threads = (int32_t)atoi(argv[++i]);
         else {
             fprintf(
                 stderr,
-                "usage: %s [--list] [--filter TEXT] [--threads N] [--json FILE] [--device NAME] "
-                "[--precision bf16|f16]\n"
+                "usage: %s [--list] [--filter TEXT] [--threads N] [--json FILE] [--device NAME] [--once]\n"
                 "       %s --ablation [--filter TEXT] [--threads N]\n"
                 "       %s --plans FOLDER\n",
                 argv[0], argv[0], argv[0]);
