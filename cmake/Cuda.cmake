@@ -60,3 +60,8 @@ set_target_properties(tensorc_cuda PROPERTIES LINKER_LANGUAGE CXX
 add_library(tensorc_cuda_static STATIC $<TARGET_OBJECTS:tc_cuda_objects>)
 target_link_libraries(tensorc_cuda_static PUBLIC tensorc_static ${TC_CUDA_LIBRARIES})
 set_target_properties(tensorc_cuda_static PROPERTIES OUTPUT_NAME tensorc_cuda LINKER_LANGUAGE CXX)
+
+# What the GPU benchmark compares products with.
+add_executable(cublaslt_gemm benchmarks/peers/cublaslt_gemm.cu)
+target_link_libraries(cublaslt_gemm PRIVATE CUDA::cudart_static CUDA::cublasLt)
+set_target_properties(cublaslt_gemm PROPERTIES LINKER_LANGUAGE CXX)
