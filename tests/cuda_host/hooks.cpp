@@ -1,0 +1,119 @@
+/*
+ * What code compiled with -fsanitize=thread calls at every access. Built into each library of
+ * kernels, hidden, so that neither the thread sanitizer's own runtime nor another library's is
+ * called instead.
+ */
+#include <stddef.h>
+#include <stdint.h>
+
+#include "access.h"
+
+#define TC_HOOK extern "C" __attribute__((visibility("hidden")))
+#define TC_PC   __builtin_return_address(0)
+
+#define TC_ACCESSES(size)                                     \
+    TC_HOOK void __tsan_read##size(void *a)                   \
+    {                                                         \
+        tc_cuda_host_access(a, size, TC_ACCESS_READ, TC_PC);  \
+    }                                                         \
+    TC_HOOK void __tsan_write##size(void *a)                  \
+    {                                                         \
+        tc_cuda_host_access(a, size, TC_ACCESS_WRITE, TC_PC); \
+    }                                                         \
+    TC_HOOK void __tsan_unaligned_read##size(void *a)         \
+    {                                                         \
+        tc_cuda_host_access(a, size, TC_ACCESS_READ, TC_PC);  \
+    }                                                         \
+    TC_HOOK void __tsan_unaligned_write##size(void *a)        \
+    {                                                         \
+        tc_cuda_host_access(a, size, TC_ACCESS_WRITE, TC_PC); \
+    }                                                         \
+    TC_HOOK void __tsan_read_write##size(void *a)             \
+    {                                                         \
+        tc_cuda_host_access(a, size, TC_ACCESS_READ, TC_PC);  \
+        tc_cuda_host_access(a, size, TC_ACCESS_WRITE, TC_PC); \
+    }
+TC_ACCESSES(1)
+TC_ACCESSES(2)
+TC_ACCESSES(4)
+TC_ACCESSES(8)
+TC_ACCESSES(16)
+
+TC_HOOK void __tsan_read_range(void *a, size_t size)
+{
+    tc_cuda_host_access(a, size, TC_ACCESS_READ, TC_PC);
+}
+TC_HOOK void __tsan_write_range(void *a, size_t size)
+{
+    tc_cuda_host_access(a, size, TC_ACCESS_WRITE, TC_PC);
+}
+TC_HOOK void __tsan_init(void)
+{
+}
+TC_HOOK void __tsan_func_entry(void *)
+{
+}
+TC_HOOK void __tsan_func_exit(void)
+{
+}
+TC_HOOK void __tsan_vptr_update(void **, void *)
+{
+}
+TC_HOOK void __tsan_vptr_read(void **)
+{
+}
+
+/*
+ * Atomic operations, which the host's code has.
+ */
+TC_HOOK void __tsan_atomic_thread_fence(int)
+{
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+TC_HOOK void __tsan_atomic_signal_fence(int)
+{
+}
+#define TC_FETCH(bits, type, name)                                                 \
+    TC_HOOK type __tsan_atomic##bits##_fetch_##name(volatile type *a, type v, int) \
+    {                                                                              \
+        return __atomic_fetch_##name(a, v, __ATOMIC_SEQ_CST);                      \
+    }
+#define TC_ATOMICS(bits, type)                                                                     \
+    TC_HOOK type __tsan_atomic##bits##_load(const volatile type *a, int)                           \
+    {                                                                                              \
+        return __atomic_load_n(a, __ATOMIC_SEQ_CST);                                               \
+    }                                                                                              \
+    TC_HOOK void __tsan_atomic##bits##_store(volatile type *a, type v, int)                        \
+    {                                                                                              \
+        __atomic_store_n(a, v, __ATOMIC_SEQ_CST);                                                  \
+    }                                                                                              \
+    TC_HOOK type __tsan_atomic##bits##_exchange(volatile type *a, type v, int)                     \
+    {                                                                                              \
+        return __atomic_exchange_n(a, v, __ATOMIC_SEQ_CST);                                        \
+    }                                                                                              \
+    TC_HOOK int __tsan_atomic##bits##_compare_exchange_strong(volatile type *a, type *c, type v,   \
+                                                              int, int)                            \
+    {                                                                                              \
+        return __atomic_compare_exchange_n(a, c, v, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);        \
+    }                                                                                              \
+    TC_HOOK int __tsan_atomic##bits##_compare_exchange_weak(volatile type *a, type *c, type v,     \
+                                                            int, int)                              \
+    {                                                                                              \
+        return __atomic_compare_exchange_n(a, c, v, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);        \
+    }                                                                                              \
+    TC_HOOK type __tsan_atomic##bits##_compare_exchange_val(volatile type *a, type c, type v, int, \
+                                                            int)                                   \
+    {                                                                                              \
+        (void)__atomic_compare_exchange_n(a, &c, v, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);        \
+        return c;                                                                                  \
+    }                                                                                              \
+    TC_FETCH(bits, type, add)                                                                      \
+    TC_FETCH(bits, type, sub)                                                                      \
+    TC_FETCH(bits, type, and)                                                                      \
+    TC_FETCH(bits, type, or)                                                                       \
+    TC_FETCH(bits, type, xor)                                                                      \
+    TC_FETCH(bits, type, nand)
+TC_ATOMICS(8, uint8_t)
+TC_ATOMICS(16, uint16_t)
+TC_ATOMICS(32, uint32_t)
+TC_ATOMICS(64, uint64_t)
