@@ -64,6 +64,13 @@ const struct tc_cuda_device *tc_cuda_device_at(int32_t index);
 /*
  * Launches
  */
+/** Of a device function: what is rare or long is there once. */
+#ifdef TC_CUDA_HOST
+#define TC_NOINLINE __attribute__((noinline))
+#else
+#define TC_NOINLINE __noinline__
+#endif
+
 #ifdef TC_CUDA_HOST
 #define TC_DYNAMIC_SHARED(type, name) type *name = (type *)tc_cuda_host_shared()
 #else

@@ -18,6 +18,9 @@
 /** Threads of a block of several rows. */
 #define TC_ROW_BLOCK 128
 
+/** 16 bytes of whatever. */
+typedef tc_vector<uint32_t, 4> tc_sixteen;
+
 template <typename T> struct tc_row_type {
     static constexpr int width = 16 / static_cast<int>(sizeof(T)); /* elements of a vector */
     typedef typename tc_compute<T>::type real;
@@ -79,7 +82,7 @@ static __device__ __forceinline__ float tc_exp(float x)
 {
     return expf(x);
 }
-static __device__ __noinline__ double tc_exp(double x) /* long */
+static __device__ inline TC_NOINLINE double tc_exp(double x) /* long */
 {
     return exp(x);
 }
@@ -87,7 +90,7 @@ static __device__ __forceinline__ float tc_log(float x)
 {
     return logf(x);
 }
-static __device__ __noinline__ double tc_log(double x)
+static __device__ inline TC_NOINLINE double tc_log(double x)
 {
     return log(x);
 }
@@ -115,7 +118,7 @@ struct tc_most {
 
 /** `combine` over the threads of each group. `shared` has a place per warp. */
 template <typename R, typename F>
-static __device__ __noinline__ R tc_group_reduce(R x, int group, R *shared, F combine)
+static __device__ TC_NOINLINE R tc_group_reduce(R x, int group, R *shared, F combine)
 {
 #pragma unroll 1
     for (int step = (group < 32 ? group : 32) / 2; step > 0; step /= 2)
@@ -191,10 +194,10 @@ template <typename R> struct tc_online {
  * the code of every kernel would be twice as long.
  */
 template <typename T>
-static __device__ __noinline__ uint4 tc_load_edge(const T *x, int low, int high, T fill)
+static __device__ TC_NOINLINE tc_sixteen tc_load_edge(const T *x, int low, int high, T fill)
 {
     tc_vector<T, 16 / sizeof(T)> to;
-    uint4 raw;
+    tc_sixteen raw;
 #pragma unroll
     for (int k = 0; k < static_cast<int>(16 / sizeof(T)); k++) {
         to.at[k] = fill;
@@ -206,7 +209,7 @@ static __device__ __noinline__ uint4 tc_load_edge(const T *x, int low, int high,
 }
 
 template <typename T>
-static __device__ __noinline__ void tc_store_edge(T *y, int low, int high, uint4 raw)
+static __device__ TC_NOINLINE void tc_store_edge(T *y, int low, int high, tc_sixteen raw)
 {
     tc_vector<T, 16 / sizeof(T)> from;
     memcpy(&from, &raw, sizeof raw);
@@ -262,11 +265,11 @@ template <typename T> struct tc_row {
     __device__ __forceinline__ void load_at(const T *x, int64_t v, T fill, bool whole,
                                             real (&to)[width]) const
     {
-        uint4 raw;
+        tc_sixteen raw;
         vector from;
         x += v * width;
         if (whole && low(v) == 0 && high(v) == width)
-            raw = *reinterpret_cast<const uint4 *>(x);
+            raw = *reinterpret_cast<const tc_sixteen *>(x);
         else
             raw = tc_load_edge<T>(x, low(v), high(v), fill);
         memcpy(&from, &raw, sizeof raw);
@@ -277,7 +280,7 @@ template <typename T> struct tc_row {
 
     __device__ __forceinline__ void store(T *y, int64_t v, const real (&from)[width]) const
     {
-        uint4 raw;
+        tc_sixteen raw;
         vector to;
         if (high(v) <= low(v))
             return;
@@ -287,7 +290,7 @@ template <typename T> struct tc_row {
             to.at[k] = tc_store<T>(from[k]);
         memcpy(&raw, &to, sizeof raw);
         if (aligned && low(v) == 0 && high(v) == width)
-            *reinterpret_cast<uint4 *>(y) = raw;
+            *reinterpret_cast<tc_sixteen *>(y) = raw;
         else
             tc_store_edge<T>(y, low(v), high(v), raw);
     }
