@@ -156,9 +156,11 @@ void tc_ir_count_uses(const tc_pass_context *pass, int32_t *uses)
     const tc_program *program = pass->program;
     for (int32_t i = 0; i < pass->n_old; i++) {
         const tc_node *node = pass->old[i];
-        for (int32_t k = 0; k < node->n_inputs; k++)
-            if (node->inputs[k].node >= 0 && !(tc_input_flags(node, k) & TC_PORT_SHAPE_ONLY))
-                uses[node->inputs[k].node]++;
+        for (int32_t k = 0; k < node->n_inputs; k++) {
+            int32_t input = node->inputs[k].node;
+            if (input >= 0 && !(tc_input_flags(node, k) & TC_PORT_SHAPE_ONLY))
+                uses[input] += pass->old[input]->device == node->device ? 1 : TC_IR_PINNED;
+        }
         /* What stands in an order of its own stays. */
         for (int32_t k = 0; k < node->n_controls; k++)
             uses[node->controls[k]] += TC_IR_PINNED;
@@ -288,7 +290,12 @@ tc_status tc_ir_make(tc_pass_context *pass, const tc_node *like, const char *op,
     tc_node *node = tc_arena_alloc(&pass->graph->arena, sizeof *node);
     if (!node)
         return tc_compiler_exhausted();
-    *node = (tc_node){.name = like->name, .notes = like->notes, .at = like->at, .n_outputs = 1};
+    *node = (tc_node){.name = like->name,
+                      .notes = like->notes,
+                      .at = like->at,
+                      .n_outputs = 1,
+                      .device = like->device,
+                      .reason = like->reason};
     TC_TRY(tc_ir_become(pass, node, op, inputs, n_inputs, attrs, n_attrs));
     TC_TRY(tc_ir_infer(pass, node));
     TC_TRY(tc_ir_append(pass, node));
@@ -321,6 +328,8 @@ tc_node *tc_ir_source(tc_pass_context *pass, const char *op_name, const tc_node 
         .n_outputs = 1,
         .notes = like->notes,
         .at = like->at,
+        .device = like->device,
+        .reason = like->reason,
     };
     return node;
 }
@@ -362,6 +371,8 @@ const char *tc_node_note(const tc_node *node, const char *key)
 
 bool tc_node_same_device(const tc_node *a, const tc_node *b)
 {
+    if (a->device >= 0 || b->device >= 0)
+        return a->device == b->device;
     const char *x = tc_node_note(a, "device"), *y = tc_node_note(b, "device");
     return x == y || (x && y && strcmp(x, y) == 0);
 }
@@ -375,6 +386,36 @@ bool tc_node_is_identity(const tc_node *node)
 {
     return tc_node_is(node, "placeholder") || tc_node_is(node, "variable") ||
            tc_node_is(node, "parameter");
+}
+
+bool tc_node_is_source(const tc_node *node)
+{
+    return tc_node_is_identity(node) || tc_node_is(node, "constant");
+}
+
+bool tc_node_is_view(const tc_node *node)
+{
+    const tc_op *op = node->attrs.op;
+    return op->flags & TC_OP_VIEW && !op->effects && node->n_outputs == 1 && node->n_inputs > 0 &&
+           tc_node_reads(node, 0);
+}
+
+bool tc_node_is_idle(const tc_node *node)
+{
+    return node->n_outputs == 0 &&
+           !(node->attrs.op->effects & (TC_EFFECT_WRITE | TC_EFFECT_IO | TC_EFFECT_COLLECTIVE));
+}
+
+bool tc_node_reads(const tc_node *node, int32_t input)
+{
+    return node->inputs[input].node >= 0 &&
+           !(tc_input_flags(node, input) & (TC_PORT_SHAPE_ONLY | TC_PORT_INITIAL));
+}
+
+bool tc_ir_has_kernel(const tc_pass_context *pass, const tc_node *node, const char *op,
+                      tc_dtype dtype)
+{
+    return pass->target->find_kernel(pass->target, node->device, op, dtype) != NULL;
 }
 
 bool tc_info_same(const tc_value_info *a, const tc_value_info *b)

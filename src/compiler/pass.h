@@ -61,7 +61,8 @@ tc_status tc_ir_infer(tc_pass_context *pass, tc_node *node);
  */
 void tc_ir_mark(tc_node *const *nodes, int32_t count, bool *live);
 /** Adds to uses[i] the readers of elements of old node i, and TC_IR_PINNED, more than any part of a
- * pattern has, for what must stay: fetches, targets, nodes with or behind control dependencies. */
+ * pattern has, for what must stay: fetches, targets, nodes with or behind control dependencies,
+ * what another device reads. */
 #define TC_IR_PINNED 4
 void tc_ir_count_uses(const tc_pass_context *pass, int32_t *uses);
 /** Removes what neither fetches, targets nor effects need. */
@@ -93,13 +94,31 @@ tc_status tc_ir_set_attr(tc_pass_context *pass, tc_node *node, const char *name,
 /** Text of annotation `key`, NULL when there is none. */
 const char *tc_node_note(const tc_node *node, const char *key);
 
-/** Whether both are annotated with the same device, or neither with any. */
+/** Whether both run on one device; before nodes have one, whether both are annotated with the same
+ * device, or neither with any. */
 bool tc_node_same_device(const tc_node *a, const tc_node *b);
+/** Whether the device of a placed node has a kernel of `op` for `dtype`. */
+bool tc_ir_has_kernel(const tc_pass_context *pass, const tc_node *node, const char *op,
+                      tc_dtype dtype);
+/** True for a placed node of the CPU. */
+static inline bool tc_ir_on_cpu(const tc_node *node)
+{
+    return node->device == 0;
+}
 
 /** Flags of the port of input `index`. */
 uint32_t tc_input_flags(const tc_node *node, int32_t index);
 /** True for an operator whose node stands for itself: variables, placeholders, parameters. */
 bool tc_node_is_identity(const tc_node *node);
+/** True for memory that exists: such nodes have no step. */
+bool tc_node_is_source(const tc_node *node);
+/** True for an operator whose output shows the memory of its input 0, of which it needs no more
+ * than that: elements of the others are for shape inference. */
+bool tc_node_is_view(const tc_node *node);
+/** True for a node that only orders others. */
+bool tc_node_is_idle(const tc_node *node);
+/** True for an input whose elements a run reads. */
+bool tc_node_reads(const tc_node *node, int32_t input);
 /** The same dtype, and the same shape in every run. */
 bool tc_info_same(const tc_value_info *a, const tc_value_info *b);
 /** Adds the names of the variables that `graph` or its functions write to the keys of `updated`. */

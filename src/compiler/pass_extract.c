@@ -108,6 +108,7 @@ static tc_status place_feed(extraction *x, const tc_node *node, int32_t output)
     tc_node *fed = tc_ir_source(x->pass, "placeholder", node, output, attrs, 2);
     if (!fed)
         return TC_RESOURCE_EXHAUSTED;
+    fed->device = -1;
     fed->outputs[0].known = NULL;
     fed->outputs[0].known_count = 0;
     TC_TRY(tc_ir_append(x->pass, fed));
@@ -124,6 +125,7 @@ static tc_status emit(extraction *x, int32_t index)
         tc_node *copy = tc_ir_copy(pass, node);
         if (!copy)
             return TC_RESOURCE_EXHAUSTED;
+        copy->device = -1;
         tc_ir_renumber(pass, copy); /* initial values that are not needed become "not given" */
         for (int32_t k = 0; k < copy->n_inputs; k++)
             if (tc_input_flags(copy, k) & TC_PORT_INITIAL)

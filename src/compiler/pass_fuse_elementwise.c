@@ -79,6 +79,8 @@ static fuse_node role_of(const fuser *f, const tc_node *node)
         info.role = FUSE_COMPUTE;
         info.operands = (uint8_t)tc_fused_infos[info.code].operands;
     }
+    if (!tc_ir_on_cpu(node) && !tc_ir_has_kernel(f->pass, node, "fused", TC_DTYPE_INVALID))
+        info.role = FUSE_NONE;
     if (info.role == FUSE_NONE)
         return info;
     const tc_fused_info *code = info.code >= 0 ? &tc_fused_infos[info.code] : NULL;

@@ -225,18 +225,6 @@ static bool take(const fuser *f, const product *p, epilogue *e, const tc_node *n
     return commutes ? take_mul(f, p, e, other) : take_div(f, e, other);
 }
 
-/* A device that knows products alone keeps them. */
-static bool has_kernel(const fuser *f, const product *p)
-{
-    const tc_target *target = f->pass->target;
-    const tc_node *node = f->pass->old[p->node];
-    int32_t devices = tc_node_note(node, "device") ? target->device_count : 1;
-    for (int32_t d = 0; d < devices; d++)
-        if (!target->find_kernel(target, d, p->fused, node->outputs[0].dtype))
-            return false;
-    return true;
-}
-
 static void release(fuser *f, int32_t from, int32_t to, int32_t owner)
 {
     for (int32_t i = from; i != to;) {
@@ -280,7 +268,8 @@ static tc_status follow(fuser *f, int32_t index)
             p.after = e;
     }
     release(f, p.after.last, at, index);
-    if (p.after.last == index || !has_kernel(f, &p)) {
+    if (p.after.last == index ||
+        !tc_ir_has_kernel(f->pass, node, p.fused, node->outputs[0].dtype)) {
         release(f, index, p.after.last, index);
         f->taken[index] = -1;
         return TC_OK;

@@ -183,6 +183,7 @@ static tc_status expand_node(level *l, int32_t old)
         node = tc_ir_copy(&l->pass, node);
         if (!node)
             return TC_RESOURCE_EXHAUSTED;
+        node->device = -1;
     }
     for (int32_t k = 0; variable && k < node->n_inputs; k++)
         node->inputs[k] = TC_NO_EDGE; /* initial values are not for runs */

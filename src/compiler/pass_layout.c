@@ -228,16 +228,14 @@ static bool can_be_blocked(const layout *l, const tc_node *node, role kind)
 static void classify(layout *l, int32_t index)
 {
     const tc_node *node = l->pass->old[index];
-    const char *device = tc_node_note(node, "device");
     l->region[index] = index;
-    if (node->n_controls || (device && strncmp(device, "cpu", 3) != 0))
+    if (node->n_controls || !tc_ir_on_cpu(node))
         return;
     for (uint8_t i = 1; i < KINDS; i++) {
         const char *op = kinds[i].blocked ? kinds[i].blocked : kinds[i].op;
         if (node->attrs.op != l->ops[i])
             continue;
-        if (can_be_blocked(l, node, kinds[i].role) &&
-            l->pass->target->find_kernel(l->pass->target, 0, op, TC_F32))
+        if (can_be_blocked(l, node, kinds[i].role) && tc_ir_has_kernel(l->pass, node, op, TC_F32))
             l->kind[index] = i;
         return;
     }

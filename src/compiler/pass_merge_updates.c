@@ -25,7 +25,7 @@ enum { KINDS = sizeof kinds / sizeof kinds[0], MAX_ATTRS = 4, MAX_OPERANDS = 4 }
 /* What the members of a group have in common; compared as bytes. */
 typedef struct group_key {
     const tc_op *op;
-    const char *device;
+    int32_t device;
     double attrs[MAX_ATTRS];
     tc_edge scalars[2];
     int32_t dtypes[MAX_OPERANDS];
@@ -67,7 +67,8 @@ static int32_t kind_of(const merger *m, const tc_node *node)
     int32_t kind = 0;
     while (kind < KINDS && node->attrs.op != m->ops[kind])
         kind++;
-    if (kind == KINDS || m->read[node->index] || node->n_controls > 0)
+    if (kind == KINDS || m->read[node->index] || node->n_controls > 0 ||
+        !tc_ir_has_kernel(m->pass, node, kinds[kind].merged, node->outputs[0].dtype))
         return -1;
     for (int32_t k = 0; k <= kinds[kind].slots; k++)
         if (!tc_node_is(m->pass->old[node->inputs[k].node], "variable"))
@@ -79,7 +80,7 @@ static void key_of(const merger *m, const tc_node *node, int32_t kind, group_key
 {
     memset(key, 0, sizeof *key); /* padding too */
     key->op = node->attrs.op;
-    key->device = tc_node_note(node, "device");
+    key->device = node->device;
     for (int16_t i = 0; i < key->op->n_attrs && i < MAX_ATTRS; i++) {
         const tc_attr *attr = &node->attrs.values[i];
         key->attrs[i] = attr->type == TC_ATTR_BOOL ? attr->b : attr->f;
@@ -118,7 +119,11 @@ static tc_status make(merger *m, const group *g, tc_node **out)
     tc_node *node = tc_arena_alloc(&pass->graph->arena, sizeof *node);
     if (!node)
         return tc_compiler_exhausted();
-    *node = (tc_node){.name = like->name, .notes = like->notes, .at = like->at};
+    *node = (tc_node){.name = like->name,
+                      .notes = like->notes,
+                      .at = like->at,
+                      .device = like->device,
+                      .reason = like->reason};
     node->n_outputs = g->count * (1 + kinds[g->kind].slots);
     TC_TRY(tc_ir_become(pass, node, kinds[g->kind].merged, inputs, (size_t)n, attrs,
                         (size_t)op->n_attrs));

@@ -178,7 +178,7 @@ static bool wants_narrow(const narrower *n, const tc_node *node, const tc_edge *
                           (how == NARROW ? is_wide(n, inputs[k]) : is_narrow(n, inputs[k])));
     bool fits = how != WIDE && (how != RANGE || n->dtype == TC_BF16);
     return fits && wants && !gives_number(node) &&
-           n->pass->target->find_kernel(n->pass->target, 0, node->attrs.op->name, n->dtype);
+           tc_ir_has_kernel(n->pass, node, node->attrs.op->name, n->dtype);
 }
 
 /* Sets the inputs of `node` to the forms it reads. */

@@ -298,7 +298,8 @@ static bool match(const matcher *m, const tc_node *y, pattern *p)
     p->q = product->inputs[0];
     while (take_factor(m, &p->q, &p->scale)) {
     }
-    return take_keys(m, product, p) && operands_fit(m, p);
+    return take_keys(m, product, p) && operands_fit(m, p) &&
+           tc_ir_has_kernel(m->pass, y, "attention", y->outputs[0].dtype);
 }
 
 static tc_status find_patterns(matcher *m)

@@ -245,7 +245,8 @@ static rows match(const matcher *m, const tc_node *y)
     rows r = {NULL, TC_NO_EDGE, TC_NO_EDGE, TC_NO_EDGE, 0, 0};
     if (y->n_outputs != 1 || y->n_controls > 0 ||
         (y->outputs[0].dtype != TC_F32 && y->outputs[0].dtype != TC_F64) ||
-        !(match_softmax(m, y, &r) || match_log_softmax(m, y, &r) || match_layer_norm(m, y, &r)))
+        !(match_softmax(m, y, &r) || match_log_softmax(m, y, &r) || match_layer_norm(m, y, &r)) ||
+        !tc_ir_has_kernel(m->pass, y, r.op, y->outputs[0].dtype))
         return (rows){.op = NULL};
     return r;
 }

@@ -98,6 +98,11 @@ static role role_of(const sinker *s, const tc_node *node)
     const uint64_t *found = tc_map_find(&s->roles, &node->attrs.op, sizeof node->attrs.op);
     if (node->attrs.op->effects || node->n_inputs == 0)
         return OPAQUE;
+    for (int32_t k = 0; k < node->n_inputs; k++) {
+        const tc_node *input = node->inputs[k].node < 0 ? node : s->pass->old[node->inputs[k].node];
+        if (input->device != node->device && !tc_node_is_source(input))
+            return OPAQUE;
+    }
     if (found)
         return (role)*found;
     return node->attrs.op->flags & TC_OP_ELEMENTWISE && node->n_outputs == 1 ? ELEMENTS : OPAQUE;

@@ -52,8 +52,13 @@ static tc_status allocate(tc_planner *p)
     p->bytes = tc_arena_array(&p->scratch, (size_t)p->n_values, sizeof *p->bytes);
     p->shown = tc_arena_array(&p->scratch, (size_t)p->n_nodes, sizeof *p->shown);
     p->plan->costs = tc_arena_array(&p->plan->arena, (size_t)p->n_nodes, sizeof *p->plan->costs);
-    if (!p->plan->costs)
+    p->plan->n_devices = p->target->device_count;
+    p->plan->devices =
+        tc_arena_array(&p->plan->arena, (size_t)p->plan->n_devices, sizeof *p->plan->devices);
+    if (!p->plan->costs || !p->plan->devices)
         return tc_compiler_exhausted();
+    for (int32_t i = 0; i < p->n_nodes; i++)
+        p->mixed = p->mixed || tc_graph_node_at(p->graph, i)->device != 0;
     p->feed_of = indexes(p, p->n_nodes);
     p->saved = indexes(p, p->n_nodes);
     p->fetch_next = indexes(p, p->program->n_fetches);
@@ -130,9 +135,52 @@ static tc_status check_budget(const tc_planner *p)
         return TC_OK;
     return tc_fail(
         TC_RESOURCE_EXHAUSTED,
-        "the plan needs %zu bytes for intermediate results, but the memory budget is %zu; "
+        "the plan needs %zu bytes for intermediate results%s%s, but the memory budget is %zu; "
         "most are alive at %s",
-        plan->arena_bytes, p->memory_budget, peak_place(p, where, sizeof where));
+        plan->arena_bytes, p->focus ? " on " : "",
+        p->focus ? p->target->device_name(p->target, p->focus) : "", p->memory_budget,
+        peak_place(p, where, sizeof where));
+}
+
+/* What saves memory looks at the device that needs most. */
+static tc_status focus_on_fullest(tc_planner *p)
+{
+    size_t most = 0;
+    int32_t fullest = 0;
+    if (!p->mixed)
+        return TC_OK;
+    TC_TRY(tc_plan_measure(p));
+    for (int32_t d = 0; d < p->plan->n_devices; d++) {
+        TC_TRY(tc_plan_focus(p, d));
+        if (p->plan->live_bytes > most) {
+            most = p->plan->live_bytes;
+            fullest = d;
+        }
+    }
+    return tc_plan_focus(p, fullest);
+}
+
+/* The budget is for each device. */
+static tc_status recompute(tc_planner *p)
+{
+    for (int32_t d = 0; d < p->plan->n_devices; d++) {
+        p->focus = d;
+        TC_TRY(tc_plan_recompute(p));
+        if (!p->mixed)
+            break;
+    }
+    p->focus = 0;
+    return TC_OK;
+}
+
+/* The CPU comes last: its measures stay in the plan. */
+static tc_status check_budgets(tc_planner *p)
+{
+    for (int32_t d = p->plan->n_devices - 1; d >= 0; d--) {
+        TC_TRY(tc_plan_focus(p, d));
+        TC_TRY(check_budget(p));
+    }
+    return TC_OK;
 }
 
 static tc_status make_plan(tc_planner *p)
@@ -140,18 +188,23 @@ static tc_status make_plan(tc_planner *p)
     TC_TRY(allocate(p));
     TC_TRY(tc_plan_infer(p));
     TC_TRY(tc_plan_schedule(p));
+    TC_TRY(focus_on_fullest(p));
     if (tc_plan_does(p, TC_PLAN_PASS_low_peak))
         TC_TRY(tc_plan_low_peak(p));
+    if (p->mixed)
+        TC_TRY(tc_plan_group(p));
     if (tc_plan_does(p, TC_PLAN_PASS_rematerialize))
-        TC_TRY(tc_plan_recompute(p));
-    if (tc_plan_does(p, TC_PLAN_PASS_branches) && p->plan->recomputed == 0)
+        TC_TRY(recompute(p));
+    if (tc_plan_does(p, TC_PLAN_PASS_branches) && p->plan->recomputed == 0 && !p->mixed)
         TC_TRY(tc_plan_branches(p));
     TC_TRY(tc_plan_place(p));
     if (p->regions.count > 0 && p->memory_budget > 0 && p->plan->arena_bytes > p->memory_budget) {
         TC_TRY(tc_plan_drop_branches(p)); /* what goes on at the same time lives at the same time */
         TC_TRY(tc_plan_place(p));
     }
-    TC_TRY(check_budget(p));
+    TC_TRY(check_budgets(p));
+    if (p->mixed)
+        TC_TRY(tc_plan_find_segments(p));
     return finish(p);
 }
 

@@ -87,14 +87,14 @@ static void find_parts(ranges *r, bool all)
     for (int32_t i = 0; i < p->n_nodes; i++) {
         const tc_node *node = tc_graph_node_at(p->graph, i);
         int32_t value = p->first[i];
-        if (tc_plan_is_view(node)) {
+        if (tc_node_is_view(node)) {
             p->shown[i] = true;
             r->within[value] = tc_plan_value(p, node->inputs[0]);
-        } else if (all && p->needed[i] && node->n_inputs > 0 && tc_plan_reads(node, 0)) {
+        } else if (all && p->needed[i] && node->n_inputs > 0 && tc_node_reads(node, 0)) {
             find_part(r, node);
         }
         for (int32_t k = 0; k < node->n_outputs; k++)
-            r->exists[value + k] = r->within[value + k] < 0 ? tc_plan_is_source(node)
+            r->exists[value + k] = r->within[value + k] < 0 ? tc_node_is_source(node)
                                                             : r->exists[r->within[value + k]];
     }
 }
@@ -130,7 +130,7 @@ static void accept_parts(ranges *r)
             r->at[value + k] = 0;
         }
         for (int32_t k = 0; p->needed[i] && k < node->n_inputs; k++) {
-            if (!tc_plan_reads(node, k))
+            if (!tc_node_reads(node, k))
                 continue;
             int32_t *used = &r->used[tc_plan_value(p, node->inputs[k])];
             for (int32_t o = 0; p->shown[i] && o < node->n_outputs; o++)
@@ -156,7 +156,7 @@ static int32_t computed(const ranges *r, int32_t value)
     }
     const tc_node *node = tc_graph_node_at(p->graph, p->producer[value]);
     const tc_op *op = node->attrs.op;
-    bool kernel = !tc_plan_is_source(node) && !op->bound && !(op->effects & TC_EFFECT_WRITE);
+    bool kernel = !tc_node_is_source(node) && !op->bound && !(op->effects & TC_EFFECT_WRITE);
     return kernel && p->bytes[value] == bytes ? value : -1;
 }
 

@@ -26,7 +26,8 @@ bool tc_plan_is_fixed(const tc_planner *p, int32_t buffer)
 /* Whether all that the step reads is fixed, and keeping the result pays. */
 static bool is_invariant(const tc_planner *p, const tc_node *node, const tc_step *step)
 {
-    if (node->attrs.op->effects & NOT_KEPT || node->attrs.op->bound || step->n_outputs != 1)
+    if (node->attrs.op->effects & NOT_KEPT || node->attrs.op->bound || step->n_outputs != 1 ||
+        step->device != 0)
         return false;
     size_t bytes = MAX_GROWTH;
     bool reads = false;

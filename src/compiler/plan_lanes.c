@@ -113,6 +113,10 @@ static tc_status replace_blocks(lane_blocks *l)
     }
     p->blocks = blocks;
     p->n_blocks = count;
+    /* Lanes are of the CPU, and so is all that is planned beside them. */
+    p->block_device = tc_arena_array(&p->scratch, (size_t)count, sizeof *p->block_device);
+    if (!p->block_device)
+        return tc_compiler_exhausted();
     return TC_OK;
 }
 

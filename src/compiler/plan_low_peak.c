@@ -126,7 +126,7 @@ static tc_status transpose(scheduler *s, const lists *from, int32_t rows, int32_
 
 static void list_storage(scheduler *s, int32_t step, int32_t storage, int32_t *count)
 {
-    if (storage < 0 || s->p->storages.data[storage].place != TC_PLACE_ARENA ||
+    if (storage < 0 || !tc_plan_counts(s->p, &s->p->storages.data[storage]) ||
         s->seen[storage] == step)
         return;
     s->seen[storage] = step;

@@ -63,6 +63,7 @@ static bool may_take(const chains *c, int32_t index, int32_t input, int32_t outp
     int32_t from = storage_at(p, step->first_input + input);
     int32_t to = storage_at(p, step->first_output + output);
     if (from < 0 || from == to || p->storages.data[from].place != TC_PLACE_ARENA ||
+        p->storages.data[from].device != p->storages.data[to].device ||
         p->storages.data[to].place != TC_PLACE_ARENA || p->storages.data[to].alias >= 0)
         return false;
     int32_t start = c->start[from];
@@ -135,7 +136,7 @@ static void lasting(const tc_planner *p, const tc_storage *s, int32_t *first, in
     *last = end < 0 ? s->last : p->regions.data[end].first_step + p->regions.data[end].n_steps - 1;
 }
 
-/* Bytes alive at the fullest step. */
+/* Bytes alive at the fullest step on the device in focus. */
 static tc_status find_peak(tc_planner *p)
 {
     const tc_lifetime *blocks = p->blocks;
@@ -153,7 +154,7 @@ static tc_status find_peak(tc_planner *p)
             whole[start] = blocks[i].last;
     }
     for (int32_t i = 0; i < count; i++) {
-        if (blocks[i].alias >= 0)
+        if (blocks[i].alias >= 0 || p->block_device[i] != p->focus)
             continue;
         size_t bytes = tc_align_up(blocks[i].bytes, TC_ALIGNMENT);
         begins[blocks[i].first] += bytes;
@@ -177,7 +178,8 @@ static tc_status make_blocks(tc_planner *p)
     p->n_blocks = 0;
     p->blocks = tc_arena_array(&p->scratch, n, sizeof *p->blocks);
     p->block_of = tc_arena_array(&p->scratch, n, sizeof *p->block_of);
-    if (!p->blocks || !p->block_of)
+    p->block_device = tc_arena_array(&p->scratch, n, sizeof *p->block_device);
+    if (!p->blocks || !p->block_of || !p->block_device)
         return tc_compiler_exhausted();
     for (size_t i = 0; i < n; i++) {
         const tc_storage *s = &p->storages.data[i];
@@ -186,6 +188,7 @@ static tc_status make_blocks(tc_planner *p)
             continue;
         tc_lifetime *block = &p->blocks[p->block_of[i] = p->n_blocks++];
         *block = (tc_lifetime){.bytes = s->bytes, .alias = s->alias};
+        p->block_device[p->block_of[i]] = s->device;
         lasting(p, s, &block->first, &block->last);
     }
     /* The storage that an alias names was made by an earlier step, though not always numbered
@@ -205,10 +208,48 @@ tc_status tc_plan_measure(tc_planner *p)
     return find_peak(p);
 }
 
+/* Places the blocks of one device, which are collected in `some`; what shares memory does so on one
+ * device. */
+static tc_status place_blocks(tc_planner *p, int32_t device, tc_lifetime *some, int32_t *number)
+{
+    int32_t count = 0;
+    for (int32_t i = 0; i < p->n_blocks; i++)
+        if (p->block_device[i] == device) {
+            number[i] = count;
+            some[count++] = p->blocks[i];
+        }
+    for (int32_t i = 0; i < count; i++)
+        if (some[i].alias >= 0)
+            some[i].alias = number[some[i].alias];
+    TC_TRY(tc_memory_plan(some, count, &p->plan->devices[device].arena_bytes));
+    for (int32_t i = 0; i < p->n_blocks; i++)
+        if (p->block_device[i] == device)
+            p->blocks[i].offset = some[number[i]].offset;
+    return TC_OK;
+}
+
+static tc_status place_all_blocks(tc_planner *p)
+{
+    tc_plan_memory *devices = p->plan->devices;
+    if (!p->mixed) {
+        TC_TRY(tc_memory_plan(p->blocks, p->n_blocks, &devices[0].arena_bytes));
+    } else {
+        size_t n = (size_t)p->n_blocks;
+        tc_lifetime *some = tc_arena_array(&p->scratch, n, sizeof *some);
+        int32_t *number = tc_arena_array(&p->scratch, n, sizeof *number);
+        if (!some || !number)
+            return tc_compiler_exhausted();
+        for (int32_t d = 0; d < p->plan->n_devices; d++)
+            TC_TRY(place_blocks(p, d, some, number));
+    }
+    p->plan->arena_bytes = devices[p->focus].arena_bytes;
+    return TC_OK;
+}
+
 tc_status tc_plan_place(tc_planner *p)
 {
     TC_TRY(tc_plan_measure(p));
-    TC_TRY(tc_memory_plan(p->blocks, p->n_blocks, &p->plan->arena_bytes));
+    TC_TRY(place_all_blocks(p));
     for (size_t i = 0; i < p->storages.count; i++)
         if (p->block_of[i] >= 0)
             p->storages.data[i].offset += p->blocks[p->block_of[i]].offset;
@@ -216,10 +257,20 @@ tc_status tc_plan_place(tc_planner *p)
         const tc_storage *s = &p->storages.data[p->buffer_storage.data[i]];
         p->buffers.data[i].place = s->place;
         p->buffers.data[i].index = s->index;
+        p->buffers.data[i].device = s->device;
         p->buffers.data[i].offset = s->offset + p->buffer_shift.data[i];
     }
     for (size_t i = 0; i < p->steps.count; i++)
         if (p->step_workspace.data[i] >= 0)
             p->steps.data[i].workspace_offset = p->storages.data[p->step_workspace.data[i]].offset;
+    return TC_OK;
+}
+
+tc_status tc_plan_focus(tc_planner *p, int32_t device)
+{
+    p->focus = device;
+    TC_TRY(find_peak(p));
+    p->plan->arena_bytes = p->plan->devices[device].arena_bytes;
+    p->plan->devices[device].live_bytes = p->plan->live_bytes;
     return TC_OK;
 }

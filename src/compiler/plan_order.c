@@ -38,7 +38,7 @@ static tc_status push_node(builder *b, bool to_steps, int32_t node)
 static tc_status push_needs(builder *b, bool to_steps, const tc_node *node)
 {
     for (int32_t k = 0; k < node->n_inputs; k++)
-        if (tc_plan_reads(node, k))
+        if (tc_node_reads(node, k))
             TC_TRY(push_node(b, to_steps, node->inputs[k].node));
     for (int32_t k = 0; k < node->n_controls; k++)
         TC_TRY(push_node(b, to_steps, node->controls[k]));

@@ -216,7 +216,7 @@ static tc_status list_choices(recomputer *r, int32_t peak)
     r->choices.count = 0;
     for (int32_t s = 0; s < (int32_t)p->storages.count; s++) {
         const tc_storage *storage = &p->storages.data[s];
-        if (storage->place != TC_PLACE_ARENA || storage->bytes == 0 || r->kept.data[s] ||
+        if (!tc_plan_counts(p, storage) || storage->bytes == 0 || r->kept.data[s] ||
             storage->first < 0 || storage->first >= peak || storage->last <= peak ||
             r->maker[s] < 0)
             continue;

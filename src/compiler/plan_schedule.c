@@ -20,11 +20,6 @@ static bool is_resource(const tc_node *node, int32_t input)
     return node->inputs[input].node >= 0 && tc_input_flags(node, input) & TC_PORT_RESOURCE;
 }
 
-bool tc_plan_is_source(const tc_node *node)
-{
-    return tc_node_is_identity(node) || tc_node_is(node, "constant");
-}
-
 static tc_status measure_values(const tc_planner *p)
 {
     for (int32_t i = 0; i < p->n_values; i++) {
@@ -55,7 +50,7 @@ static void mark_needed(tc_planner *p)
         if (!p->needed[i])
             continue;
         for (int32_t k = 0; k < node->n_inputs; k++)
-            if (tc_plan_reads(node, k))
+            if (tc_node_reads(node, k))
                 p->needed[node->inputs[k].node] = true;
         for (int32_t k = 0; k < node->n_controls; k++)
             p->needed[node->controls[k]] = true;
@@ -90,7 +85,7 @@ static void choose_commits(tc_planner *p)
         if (!p->needed[i])
             continue;
         for (int32_t k = 0; k < node->n_inputs; k++)
-            if (tc_plan_reads(node, k) && !(p->commits[i] && is_resource(node, k)))
+            if (tc_node_reads(node, k) && !(p->commits[i] && is_resource(node, k)))
                 p->commits[node->inputs[k].node] = false;
         for (int32_t k = 0; node->attrs.op->effects & TC_EFFECT_IO && k < node->n_controls; k++)
             p->commits[node->controls[k]] = false;
@@ -106,7 +101,7 @@ static void assign_outputs(tc_planner *p)
         p->fetch_list[value] = i;
         int32_t root = p->root[value], producer = p->producer[root];
         if (p->bytes[value] == p->bytes[root] &&
-            !tc_plan_is_source(tc_graph_node_at(p->graph, producer)) && !p->commits[producer])
+            !tc_node_is_source(tc_graph_node_at(p->graph, producer)) && !p->commits[producer])
             p->output_of[root] = i;
     }
 }
@@ -121,11 +116,9 @@ static tc_status copy_fetches(tc_planner *p, int32_t value)
 
 static tc_status compute_node(tc_planner *p, const tc_node *node)
 {
-    bool idle =
-        node->n_outputs == 0 && !(node->attrs.op->effects & (TC_EFFECT_IO | TC_EFFECT_COLLECTIVE));
     if (!p->needed[node->index] || p->commits[node->index])
         return TC_OK;
-    if (!tc_plan_is_source(node) && !p->shown[node->index] && !idle)
+    if (!tc_node_is_source(node) && !p->shown[node->index] && !tc_node_is_idle(node))
         TC_TRY(tc_plan_add_kernel(p, node));
     for (int32_t k = 0; k < node->n_outputs; k++)
         TC_TRY(copy_fetches(p, p->first[node->index] + k));
@@ -139,7 +132,7 @@ static tc_status compute_node(tc_planner *p, const tc_node *node)
 /* The variable whose old content an ordinary input of a commit shows, -1 for none. */
 static int32_t old_content(const tc_planner *p, const tc_node *node, int32_t input)
 {
-    if (!tc_plan_reads(node, input) || is_resource(node, input))
+    if (!tc_node_reads(node, input) || is_resource(node, input))
         return -1;
     int32_t root = p->root[tc_plan_value(p, node->inputs[input])];
     int32_t variable = p->variable_of[root];
@@ -163,13 +156,15 @@ static bool goes_first(const tc_planner *p, const tc_node *node)
 
 static int32_t order_writes(const tc_planner *p, int32_t *order)
 {
-    int32_t count = 0;
-    for (int pass = 0; pass < 2; pass++)
-        for (int32_t i = 0; i < p->n_nodes; i++) {
-            const tc_node *node = tc_graph_node_at(p->graph, i);
-            if (p->needed[i] && is_write(node) && goes_first(p, node) == (pass == 0))
-                order[count++] = i;
-        }
+    int32_t count = 0, n_devices = p->mixed ? p->plan->n_devices : 1;
+    for (int32_t d = n_devices - 1; d >= 0; d--) /* the CPU last: devices work beside it */
+        for (int pass = 0; pass < 2; pass++)
+            for (int32_t i = 0; i < p->n_nodes; i++) {
+                const tc_node *node = tc_graph_node_at(p->graph, i);
+                if (p->needed[i] && is_write(node) && node->device == d &&
+                    goes_first(p, node) == (pass == 0))
+                    order[count++] = i;
+            }
     return count;
 }
 

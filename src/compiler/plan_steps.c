@@ -5,25 +5,13 @@
 #include "core/tensor.h"
 #include "ops/cost.h"
 
-bool tc_plan_reads(const tc_node *node, int32_t input)
-{
-    return node->inputs[input].node >= 0 &&
-           !(tc_input_flags(node, input) & (TC_PORT_SHAPE_ONLY | TC_PORT_INITIAL));
-}
-
-bool tc_plan_is_view(const tc_node *node)
-{
-    const tc_op *op = node->attrs.op;
-    return op->flags & TC_OP_VIEW && !op->effects && node->n_outputs == 1 && node->n_inputs > 0 &&
-           tc_plan_reads(node, 0);
-}
-
 /*
  * Buffers
  */
-static int32_t add_storage(tc_planner *p, tc_place place, int32_t index, size_t bytes)
+static int32_t add_storage(tc_planner *p, tc_place place, int32_t index, int32_t device,
+                           size_t bytes)
 {
-    tc_storage storage = {place, index, -1, -1, -1, -1, bytes, 0};
+    tc_storage storage = {place, index, -1, device, -1, -1, -1, bytes, 0};
     if (!tc_vector_push(&p->storages, storage))
         return -1;
     return (int32_t)p->storages.count - 1;
@@ -74,7 +62,7 @@ static int32_t storage_of(tc_planner *p, int32_t value)
         index = p->output_of[value];
     }
     if (index >= 0)
-        p->storage_of[value] = add_storage(p, place, index, p->bytes[value]);
+        p->storage_of[value] = add_storage(p, place, index, node->device, p->bytes[value]);
     return p->storage_of[value];
 }
 
@@ -88,12 +76,13 @@ int32_t tc_plan_buffer(tc_planner *p, int32_t value)
 int32_t tc_plan_output_buffer(tc_planner *p, int32_t fetch)
 {
     int32_t value = tc_plan_value(p, p->program->fetches[fetch]);
-    return add_buffer(p, value, add_storage(p, TC_PLACE_OUTPUT, fetch, p->bytes[value]), 0);
+    return add_buffer(p, value, add_storage(p, TC_PLACE_OUTPUT, fetch, 0, p->bytes[value]), 0);
 }
 
 int32_t tc_plan_copy_buffer(tc_planner *p, int32_t value)
 {
-    return add_buffer(p, value, add_storage(p, TC_PLACE_ARENA, 0, p->bytes[value]), 0);
+    int32_t device = tc_graph_node_at(p->graph, p->producer[value])->device;
+    return add_buffer(p, value, add_storage(p, TC_PLACE_ARENA, 0, device, p->bytes[value]), 0);
 }
 
 /*
@@ -111,11 +100,18 @@ static tc_status push_step(tc_planner *p, const tc_step *step, int32_t workspace
     return TC_OK;
 }
 
-tc_status tc_plan_add_copy(tc_planner *p, int32_t from, int32_t to)
+static int32_t device_of(const tc_planner *p, int32_t buffer)
+{
+    return p->storages.data[p->buffer_storage.data[buffer]].device;
+}
+
+/* A copy for `node`, -1: the planner's own. */
+static tc_status add_copy(tc_planner *p, int32_t from, int32_t to, int32_t node)
 {
     if (from < 0 || to < 0)
         return tc_compiler_exhausted();
     size_t bytes = p->buffers.data[from].bytes;
+    int32_t source = device_of(p, from), receiver = device_of(p, to);
     if (bytes == 0)
         return TC_OK;
     tc_step step = {.first_input = (int32_t)p->operands.count,
@@ -124,19 +120,34 @@ tc_status tc_plan_add_copy(tc_planner *p, int32_t from, int32_t to)
                     .n_outputs = 1,
                     .copy_bytes = bytes,
                     .pack = -1,
-                    .node = -1,
+                    .node = node,
+                    .device = receiver ? receiver : source,
                     .region = -1};
     TC_TRY(push_operand(p, from));
     TC_TRY(push_operand(p, to));
-    p->plan->copied_bytes += bytes;
+    if (source == receiver)
+        p->plan->copied_bytes += bytes;
     return push_step(p, &step, -1);
+}
+
+tc_status tc_plan_add_copy(tc_planner *p, int32_t from, int32_t to)
+{
+    return add_copy(p, from, to, -1);
+}
+
+/* Between devices. */
+static tc_status add_transfer(tc_planner *p, const tc_node *node)
+{
+    int32_t from = tc_plan_value(p, node->inputs[0]), to = p->first[node->index];
+    p->plan->costs[node->index].bytes = 2 * (double)p->bytes[to];
+    return add_copy(p, tc_plan_buffer(p, from), tc_plan_buffer(p, to), node->index);
 }
 
 static tc_status find_kernel(const tc_planner *p, const tc_node *node, const tc_value_info *outputs,
                              const tc_kernel **kernel)
 {
     const tc_op *op = node->attrs.op;
-    int32_t device = p->program->devices[node->index];
+    int32_t device = node->device;
     tc_dtype dtype =
         tc_op_kernel_dtype(op, p->node_infos, node->n_inputs, outputs, node->n_outputs);
     *kernel = p->target->find_kernel(p->target, device, op->name, dtype);
@@ -172,7 +183,7 @@ static tc_status push_operands(tc_planner *p, const tc_node *node, tc_step *step
     step->n_inputs = node->n_inputs;
     for (int32_t k = 0; k < node->n_inputs; k++) {
         int32_t buffer = -1;
-        if (tc_plan_reads(node, k)) {
+        if (tc_node_reads(node, k)) {
             buffer = input_buffer(p, node, k);
             if (buffer < 0)
                 return tc_compiler_exhausted();
@@ -193,7 +204,7 @@ static tc_status push_operands(tc_planner *p, const tc_node *node, tc_step *step
 /* A packed form is made once, so the operand must never change. */
 static tc_status add_pack(tc_planner *p, const tc_prepared *prepared, tc_step *step)
 {
-    if (prepared->pack_input < 0)
+    if (prepared->pack_input < 0 || step->device != 0)
         return TC_OK;
     int32_t buffer = p->operands.data[step->first_input + prepared->pack_input];
     if (buffer < 0 || !tc_plan_is_whole(p, buffer))
@@ -214,15 +225,21 @@ static tc_status add_pack(tc_planner *p, const tc_prepared *prepared, tc_step *s
 
 tc_status tc_plan_add_kernel(tc_planner *p, const tc_node *node)
 {
+    if (tc_node_is(node, "transfer"))
+        return add_transfer(p, node);
     const tc_value_info *outputs = &p->infos[p->first[node->index]];
     for (int32_t k = 0; k < node->n_inputs; k++)
         p->node_infos[k] = node->inputs[k].node < 0 ? (tc_value_info){0}
                                                     : p->infos[tc_plan_value(p, node->inputs[k])];
-    tc_step step = {
-        .pack = -1, .node = node->index, .region = -1, .extents = p->extents_of[node->index]};
+    tc_step step = {.pack = -1,
+                    .node = node->index,
+                    .device = node->device,
+                    .region = -1,
+                    .extents = p->extents_of[node->index]};
     TC_TRY(find_kernel(p, node, outputs, &step.kernel));
     tc_prepared prepared;
-    const tc_kernel_place place = {.threads = p->target->threads, .allows = p->target->allows};
+    tc_kernel_place place = {.threads = p->target->threads, .allows = p->target->allows};
+    (void)p->target->device_type(p->target, node->device, &place.device);
     tc_status status =
         tc_kernel_prepare(step.kernel, &node->attrs, p->node_infos, node->n_inputs, outputs,
                           node->n_outputs, &place, &p->plan->arena, &prepared);
@@ -246,7 +263,7 @@ tc_status tc_plan_add_kernel(tc_planner *p, const tc_node *node)
         return TC_OK;
     TC_TRY(add_pack(p, &prepared, &step));
     if (step.workspace_bytes > 0) {
-        workspace = add_storage(p, TC_PLACE_ARENA, 0, step.workspace_bytes);
+        workspace = add_storage(p, TC_PLACE_ARENA, 0, step.device, step.workspace_bytes);
         if (workspace < 0)
             return tc_compiler_exhausted();
     }

@@ -11,6 +11,7 @@ typedef struct tc_storage {
     tc_place place;
     int32_t index; /* as in tc_buffer */
     int32_t alias; /* storage whose memory this one takes over in place, -1 */
+    int32_t device;
     /* What tc_plan_lifetimes finds, -1 where no step uses it. */
     int32_t first; /* step that produces it */
     int32_t last;  /* step that uses it last */
@@ -29,6 +30,9 @@ typedef struct tc_planner {
     const tc_target *target;
     const tc_shape *feed_shapes;
     size_t memory_budget;
+    bool mixed;    /* not everything runs on the CPU */
+    int32_t focus; /* the device that live_bytes, peak_step and arena_bytes of the plan are of while
+                      it is made; in the end the CPU */
     tc_arena scratch;
 
     int32_t n_nodes;
@@ -78,6 +82,7 @@ typedef struct tc_planner {
     /* Of the last tc_plan_measure: the storages of the arena. */
     tc_lifetime *blocks;
     int32_t *block_of; /* per storage, -1 */
+    int32_t *block_device;
     int32_t n_blocks;
 } tc_planner;
 
@@ -88,8 +93,22 @@ tc_status tc_plan_schedule(tc_planner *planner);
 /** Finds lifetimes and in-place pairs of the steps as they stand now, and fills live_bytes and
  * peak_step of the plan. May be called again after steps have changed, as may the next one. */
 tc_status tc_plan_measure(tc_planner *planner);
-/** As above, then offsets for everything in the arena. */
+/** As above, then offsets for everything in the arenas. */
 tc_status tc_plan_place(tc_planner *planner);
+/** Makes the last measures those of `device`. */
+tc_status tc_plan_focus(tc_planner *planner, int32_t device);
+/** True for a storage in the arena of the device in focus. */
+static inline bool tc_plan_counts(const tc_planner *planner, const tc_storage *storage)
+{
+    return storage->place == TC_PLACE_ARENA && storage->device == planner->focus;
+}
+
+/* plan_segments.c */
+
+/** Puts compute steps into an order with few changes of device. */
+tc_status tc_plan_group(tc_planner *planner);
+/** Writes the segments of the final order into the plan, and what copies between devices take. */
+tc_status tc_plan_find_segments(tc_planner *planner);
 
 /* plan_order.c: what may change places. */
 
@@ -150,13 +169,6 @@ tc_status tc_plan_add_copy(tc_planner *planner, int32_t from, int32_t to);
 int32_t tc_plan_output_buffer(tc_planner *planner, int32_t fetch);
 /** Buffer in the arena for a copy of `value`. */
 int32_t tc_plan_copy_buffer(tc_planner *planner, int32_t value);
-
-/** True for an input whose elements a run reads. */
-bool tc_plan_reads(const tc_node *node, int32_t input);
-/** True for memory that exists: such nodes have no step. */
-bool tc_plan_is_source(const tc_node *node);
-/** True for an operator whose output shows the memory of its input. */
-bool tc_plan_is_view(const tc_node *node);
 
 /** True for a buffer that shows all of its storage. */
 static inline bool tc_plan_is_whole(const tc_planner *planner, int32_t buffer)

@@ -338,6 +338,7 @@ void tc_program_release(tc_program *program)
         return;
     tc_graph_release(program->graph);
     tc_graph_release(program->source);
+    tc_vector_free(&program->reasons);
     tc_arena_free(&program->arena);
     tc_free(program);
 }

@@ -46,15 +46,16 @@ typedef struct tc_program {
     tc_edge *feeds;   /* in `graph`; node -1 for a feed that nothing needs */
     tc_edge *fetches; /* in `graph` */
     int32_t *targets; /* nodes of `graph` */
-    int32_t *devices; /* per node of `graph`: index of tc_target's devices */
     bool *updated; /* per node of `graph`: a variable that some write of the source graph updates */
     int32_t n_feeds;
     int32_t n_fetches;
     int32_t n_targets;
-    bool training;        /* the mode that was resolved */
-    bool writes;          /* updates variables */
-    bool commit_copies;   /* no write runs on the variable itself: commits only copy */
-    uint32_t plan_passes; /* set of 1 << tc_plan_pass */
+    bool training;                   /* the mode that was resolved */
+    bool writes;                     /* updates variables */
+    bool commit_copies;              /* no write runs on the variable itself: commits only copy */
+    uint32_t plan_passes;            /* set of 1 << tc_plan_pass */
+    TC_VECTOR(const char *) reasons; /* of placements: see tc_node.reason */
+    int32_t fallbacks; /* nodes on the CPU because the device meant for them has no kernel */
     tc_pass_info *reports;
     int32_t n_reports;
     tc_arena arena; /* of the arrays above */

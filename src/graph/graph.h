@@ -41,7 +41,9 @@ typedef struct tc_node {
     int32_t n_controls;
     int32_t n_outputs;
     int32_t index;
-    int32_t device; /* in programs: index of the target's devices */
+    /* In programs. */
+    int32_t device; /* index of the target's devices; -1 until the pass place has been */
+    int32_t reason; /* why there: index of tc_program.reasons */
 } tc_node;
 
 /** A value of the enclosing graph that a function body uses: becomes a parameter of the body and an

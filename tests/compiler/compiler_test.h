@@ -23,6 +23,8 @@
 typedef struct fake_target {
     tc_target target;          /* first, so that its functions find the rest */
     const char *missing;       /* operator without a kernel */
+    const char *cpu_only;      /* operators without a kernel on other devices, "exp,matmul" */
+    tc_dtype cpu_dtype;        /* dtype without kernels on other devices */
     const tc_kernel *override; /* taken for its operator whatever the dtype */
     int folds;
     int prepares;
@@ -30,7 +32,7 @@ typedef struct fake_target {
 
 static inline const char *fake_device_name(const tc_target *target, int32_t device)
 {
-    static const char *const names[] = {"cpu", "cuda:0"};
+    static const char *const names[] = {"cpu", "cuda:0", "cuda:1"};
     (void)target;
     return names[device];
 }
@@ -43,11 +45,22 @@ static inline tc_device_type fake_device_type(const tc_target *target, int32_t d
     return device == 0 ? TC_DEVICE_CPU : TC_DEVICE_CUDA;
 }
 
+static inline bool fake_is_listed(const char *list, const char *word)
+{
+    size_t length = strlen(word);
+    for (const char *at = list; (at = strstr(at, word)); at += length)
+        if ((at == list || at[-1] == ',') && (at[length] == ',' || !at[length]))
+            return true;
+    return false;
+}
+
 static inline const tc_kernel *fake_find_kernel(const tc_target *target, int32_t device,
                                                 const char *op, tc_dtype dtype)
 {
     const fake_target *fake = (const fake_target *)target;
-    (void)device;
+    if (device != 0 && ((fake->cpu_only && fake_is_listed(fake->cpu_only, op)) ||
+                        (fake->cpu_dtype && dtype == fake->cpu_dtype)))
+        return NULL;
     if (fake->missing && strcmp(fake->missing, op) == 0)
         return NULL;
     if (fake->override && strcmp(fake->override->op, op) == 0)
@@ -106,6 +119,15 @@ static inline fake_target fake_target_make(void)
                                     .fold = fake_fold}};
 }
 
+/** One with `count` devices, `device` the default. */
+static inline fake_target fake_devices(int32_t count, int32_t device)
+{
+    fake_target fake = fake_target_make();
+    fake.target.device_count = count;
+    fake.target.default_device = device;
+    return fake;
+}
+
 /*
  * Requests
  */
@@ -156,6 +178,20 @@ static inline int count_nodes(const tc_graph *graph, const char *op)
     for (size_t i = 0; i < graph->nodes.count; i++)
         count += tc_node_is(graph->nodes.data[i], op);
     return count;
+}
+
+/** The node called `name`, which must be there. */
+static inline const tc_node *named_node(const tc_program *program, const char *name)
+{
+    const uint64_t *index = tc_map_find_string(&program->graph->names, name);
+    if (!index)
+        fail_msg("there is no node '%s'", name);
+    return tc_graph_node_at(program->graph, (int32_t)*index);
+}
+
+static inline const char *reason_of(const tc_program *program, const tc_node *node)
+{
+    return program->reasons.data[node->reason];
 }
 
 static inline const tc_node *fetch_node(const tc_program *program, int32_t fetch)

@@ -4,7 +4,8 @@
  * as those of what they come from, so that memory may be shared; a variable begins with the marks
  * of its node. Each operand must hold what the program says, at the end the fetches their values
  * and the variables their last writes, and writes must not touch what the same step reads unless
- * the operator declares the pair.
+ * the operator declares the pair. Kernels must find all operands on their device, and what a device
+ * copies to the CPU is there when a segment waits, no sooner.
  */
 #ifndef TC_TEST_PLAN_FOLLOW_H
 #define TC_TEST_PLAN_FOLLOW_H
@@ -21,6 +22,15 @@
 
 #define MARK_NONE    (~(uint64_t)0)
 #define MARK_SCRATCH (MARK_NONE - 1)
+#define MARK_FLIGHT  (MARK_NONE - 2) /* being copied from a device to the CPU */
+
+enum { FOLLOWED_DEVICES = 4, FOLLOWED_COPIES = 256 };
+
+/* A copy to the CPU that nobody has waited for. */
+typedef struct flight {
+    uint64_t *to, *marks;
+    size_t bytes;
+} flight;
 
 typedef struct follower {
     const tc_plan *plan;
@@ -28,8 +38,12 @@ typedef struct follower {
     int32_t *first;    /* value of each node's first output */
     int32_t *producer; /* node of each value */
     int32_t n_values;
-    uint64_t *arena; /* marks, one per byte, as the rest */
+    uint64_t *arenas[FOLLOWED_DEVICES]; /* marks, one per byte, as the rest */
     uint64_t **variables, **outputs;
+    flight flights[FOLLOWED_COPIES];
+    int n_flights;
+    bool working[FOLLOWED_DEVICES]; /* since a segment waited */
+    size_t staged;                  /* bytes of staging memory that copies have taken */
 } follower;
 
 static inline int32_t followed_value(const follower *f, tc_edge edge)
@@ -69,7 +83,7 @@ static inline int32_t element_source(const follower *f, const tc_node *node, int
     const tc_shape *to = &node->outputs[output].shape;
     for (int32_t d = 0; d < TC_MAX_RANK; d++)
         stride[d] = 1;
-    if (node->attrs.op->flags & TC_OP_VIEW)
+    if (node->attrs.op->flags & TC_OP_VIEW || tc_node_is(node, "transfer"))
         return 0;
     bool split = tc_node_is(node, "split") || tc_node_is(node, "split_like");
     if (!split && !tc_node_is(node, "slice") && !tc_node_is(node, "concat"))
@@ -144,8 +158,8 @@ static inline uint64_t *held_marks(const follower *f, const tc_buffer *b)
 {
     switch (b->place) {
     case TC_PLACE_ARENA:
-        assert_true(b->offset + b->bytes <= f->plan->arena_bytes);
-        return f->arena + b->offset;
+        assert_true(b->offset + b->bytes <= f->plan->devices[b->device].arena_bytes);
+        return f->arenas[b->device] + b->offset;
     case TC_PLACE_VARIABLE: return f->variables[b->index] + b->offset;
     case TC_PLACE_OUTPUT: return f->outputs[b->index] + b->offset;
     default: return NULL;
@@ -198,6 +212,8 @@ static inline bool buffers_overlap(const tc_buffer *a, const tc_buffer *b)
         return false;
     if (a->place != TC_PLACE_ARENA && a->index != b->index)
         return false;
+    if (a->device != b->device)
+        return false;
     return a->offset < b->offset + b->bytes && b->offset < a->offset + a->bytes;
 }
 
@@ -224,6 +240,7 @@ static inline void follow_inputs(const follower *f, const tc_step *step, bool co
         }
         assert_true(operand >= 0);
         expect_held(f, &f->plan->buffers[operand], followed_value(f, node->inputs[k]));
+        assert_int_equal(f->plan->buffers[operand].device, step->device);
         if (commit && flags & TC_PORT_RESOURCE)
             assert_int_equal(f->plan->buffers[operand].place, TC_PLACE_VARIABLE);
     }
@@ -244,6 +261,7 @@ static inline void check_overlaps(const follower *f, const tc_step *step, int32_
     }
     for (int32_t i = 0; i < output; i++)
         assert_false(buffers_overlap(out, &plan->buffers[plan->operands[step->first_output + i]]));
+    assert_int_equal(out->device, step->device);
     if (step->workspace_bytes && out->place == TC_PLACE_ARENA)
         assert_true(out->offset >= step->workspace_offset + step->workspace_bytes ||
                     out->offset + out->bytes <= step->workspace_offset);
@@ -258,7 +276,7 @@ static inline void follow_kernel(follower *f, const tc_step *step, bool commit)
     assert_string_equal(step->kernel->op, node->attrs.op->name);
     follow_inputs(f, step, commit);
     for (size_t i = 0; i < step->workspace_bytes; i++)
-        f->arena[step->workspace_offset + i] = MARK_SCRATCH;
+        f->arenas[step->device][step->workspace_offset + i] = MARK_SCRATCH;
     for (int32_t k = 0; k < step->n_outputs; k++) {
         const tc_buffer *out = &plan->buffers[plan->operands[step->first_output + k]];
         check_overlaps(f, step, k);
@@ -267,12 +285,30 @@ static inline void follow_kernel(follower *f, const tc_step *step, bool commit)
     }
 }
 
+/* What a copy between devices is to look like. */
+static inline void check_transfer(follower *f, const tc_step *step, const tc_buffer *from,
+                                  const tc_buffer *to)
+{
+    assert_int_equal(step->device, to->device ? to->device : from->device);
+    if (from->device == to->device)
+        return;
+    if (from->device && to->device) {
+        assert_false(f->working[from->device]);
+        return;
+    }
+    assert_int_equal(step->staging_offset % 64, 0);
+    assert_true(step->staging_offset >= f->staged || step->staging_offset == 0);
+    f->staged = step->staging_offset + step->copy_bytes;
+    assert_true(f->staged <= f->plan->staging_bytes);
+}
+
 static inline void follow_step(follower *f, int32_t index)
 {
     const tc_plan *plan = f->plan;
     const tc_step *step = &plan->steps[index];
     bool commit = index >= plan->n_compute;
     assert_int_equal(step->workspace_offset % 64, 0);
+    f->working[step->device] = true;
     if (step->kernel) {
         follow_kernel(f, step, commit);
         return;
@@ -282,14 +318,60 @@ static inline void follow_step(follower *f, int32_t index)
     assert_int_equal(step->copy_bytes, from->bytes);
     assert_int_equal(to->bytes, from->bytes);
     assert_false(buffers_overlap(from, to));
+    check_transfer(f, step, from, to);
     if (!commit)
         assert_int_not_equal(to->place, TC_PLACE_VARIABLE);
-    uint64_t *marks = held_marks(f, to);
+    uint64_t *marks = held_marks(f, to), *target = marks;
     assert_non_null(marks);
-    for (size_t byte = 0; byte < from->bytes; byte++) {
-        marks[byte] = held_mark(f, from, byte);
-        assert_true(marks[byte] < MARK_SCRATCH);
+    bool flies = from->device && !to->device;
+    if (flies) {
+        target = malloc((from->bytes + 1) * sizeof *target);
+        assert_true(target && f->n_flights < FOLLOWED_COPIES);
+        f->flights[f->n_flights++] = (flight){marks, target, from->bytes};
     }
+    for (size_t byte = 0; byte < from->bytes; byte++) {
+        uint64_t mark = held_mark(f, from, byte);
+        assert_true(mark < MARK_FLIGHT);
+        target[byte] = mark;
+        if (flies)
+            marks[byte] = MARK_FLIGHT;
+    }
+}
+
+static inline void land(follower *f)
+{
+    for (int i = 0; i < f->n_flights; i++) {
+        const flight *down = &f->flights[i];
+        for (size_t byte = 0; byte < down->bytes; byte++) {
+            assert_true(down->to[byte] == MARK_FLIGHT); /* nobody has used the memory meanwhile */
+            down->to[byte] = down->marks[byte];
+        }
+        free(down->marks);
+    }
+    f->n_flights = 0;
+    memset(f->working, 0, sizeof f->working);
+}
+
+static inline void follow_segments(follower *f)
+{
+    const tc_plan *plan = f->plan;
+    int32_t step = 0, n_compute = 0;
+    for (int32_t i = 0; i < plan->n_segments; i++) {
+        const tc_segment *segment = &plan->segments[i];
+        assert_int_equal(segment->first_step, step);
+        assert_true(segment->n_steps > 0);
+        assert_true((step < plan->n_compute) == (step + segment->n_steps <= plan->n_compute));
+        n_compute += step < plan->n_compute;
+        if (segment->waits)
+            land(f);
+        for (; step < segment->first_step + segment->n_steps; step++) {
+            assert_int_equal(plan->steps[step].device, segment->device);
+            follow_step(f, step);
+        }
+    }
+    land(f);
+    assert_int_equal(step, plan->n_steps);
+    assert_int_equal(n_compute, plan->n_compute_segments);
 }
 
 static inline uint64_t *test_marks(size_t bytes)
@@ -334,7 +416,11 @@ static inline void begin_following(follower *f, const tc_plan *plan)
     for (int32_t i = 0; i < n; i++)
         for (int32_t k = 0; k < graph->nodes.data[i]->n_outputs; k++)
             f->producer[f->first[i] + k] = i;
-    f->arena = test_marks(plan->arena_bytes);
+    assert_true(plan->n_devices <= FOLLOWED_DEVICES);
+    assert_int_equal(plan->arena_bytes, plan->devices[0].arena_bytes);
+    assert_int_equal(plan->live_bytes, plan->devices[0].live_bytes);
+    for (int32_t d = 0; d < plan->n_devices; d++)
+        f->arenas[d] = test_marks(plan->devices[d].arena_bytes);
     f->variables = calloc((size_t)plan->n_variables + 1, sizeof *f->variables);
     f->outputs = calloc((size_t)plan->program->n_fetches + 1, sizeof *f->outputs);
     assert_non_null(f->variables);
@@ -410,8 +496,12 @@ static inline void check_plan(const tc_plan *plan)
     begin_following(&f, plan);
     follow_invariants(&f);
     int32_t *last_write = find_last_writes(&f);
-    for (int32_t i = 0; i < plan->n_steps; i++)
+    for (int32_t i = 0; i < plan->n_steps && plan->n_segments == 0; i++) {
+        assert_int_equal(plan->steps[i].device, 0);
         follow_step(&f, i);
+    }
+    if (plan->n_segments > 0)
+        follow_segments(&f);
     for (int32_t i = 0; i < plan->program->n_fetches; i++) {
         expect_all(&f, f.outputs[i], fetch_bytes(plan, i),
                    followed_value(&f, plan->program->fetches[i]));
@@ -425,7 +515,8 @@ static inline void check_plan(const tc_plan *plan)
     }
     free(f.first);
     free(f.producer);
-    free(f.arena);
+    for (int32_t d = 0; d < plan->n_devices; d++)
+        free(f.arenas[d]);
     free(f.variables);
     free(f.outputs);
     free(last_write);

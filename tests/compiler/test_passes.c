@@ -307,9 +307,13 @@ static void test_place(void **state)
     }
     f->r.request.disable_passes = "cse";
     compile(f);
-    assert_int_equal(f->program->devices[f->program->feeds[0].node], 0);
-    for (int i = 0; i < 4; i++)
-        assert_int_equal(f->program->devices[f->program->fetches[i].node], i < 2 ? 1 : 0);
+    assert_int_equal(tc_graph_node_at(f->program->graph, f->program->feeds[0].node)->device, 0);
+    for (int i = 0; i < 4; i++) {
+        const tc_node *node = fetch_node(f->program, i);
+        assert_int_equal(node->device, 0);
+        assert_int_equal(tc_node_is(node, "transfer"), i < 2);
+        assert_int_equal(count_nodes(f->program->graph, "exp"), 4);
+    }
     tc_device_push(f->graph, "cuda:1");
     request_fetch(&f->r, tc_sqrt(f->x));
     tc_device_pop(f->graph);
@@ -385,13 +389,13 @@ static void test_again(void **state)
     f->r.request.optimization = TC_OPTIMIZATION_BASIC;
     request_fetch(&f->r, tc_exp(f->x));
     compile(f);
-    assert_int_equal(f->program->n_reports, 8);
+    assert_int_equal(f->program->n_reports, 9);
     f->r.request.n_fetches = 0;
     tc_value a = tc_exp(tc_cast(f->i, TC_F32)), b = tc_exp(tc_cast(f->i, TC_F32));
     request_fetch(&f->r, tc_maximum(a, b));
     compile(f);
     assert_int_equal(count_nodes(f->program->graph, "maximum"), 0);
-    assert_int_equal(f->program->n_reports, 11);
+    assert_int_equal(f->program->n_reports, 12);
 }
 
 static void test_disable(void **state)
@@ -411,7 +415,7 @@ static void test_disable(void **state)
     assert_false(was_run(f, "simplify"));
     f->r.request.disable_passes = "all";
     compile(f);
-    assert_int_equal(f->program->n_reports, 5); /* the mandatory ones */
+    assert_int_equal(f->program->n_reports, 6); /* the mandatory ones */
     assert_true(f->program->plan_passes == 0);
     for (int32_t i = 0; i < f->program->n_reports; i++)
         assert_true(f->program->reports[i].milliseconds >= 0);

@@ -16,6 +16,7 @@ static const struct {
     {"variable", "lives in the store"},
     {"parameter", "replaced when its call is inlined"},
     {"call", "inlined"},
+    {"transfer", "a copy of the plan"},
     {"no_op", "only orders other nodes"},
     {"group", "only orders other nodes"},
 };

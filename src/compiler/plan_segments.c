@@ -1,0 +1,225 @@
+/*
+ * Segments: stretches of steps on one device. Steps are put into few of them first: devices take
+ * turns, and each step goes into the first turn of its device in which all it needs is there.
+ */
+#include <string.h>
+
+#include "compiler/planner.h"
+
+/* Turn t is that of device (start + t) % devices. */
+static int32_t first_turn(int32_t device, int32_t start, int32_t n_devices, int32_t earliest)
+{
+    int32_t phase = (device - start + n_devices) % n_devices;
+    int32_t ahead = (phase - earliest % n_devices + n_devices) % n_devices;
+    return earliest + ahead;
+}
+
+typedef struct turns {
+    tc_planner *p;
+    tc_needs needs;
+    int32_t n;     /* compute steps */
+    int32_t *turn; /* per step */
+    int32_t *used; /* per turn: steps */
+    int32_t count; /* turns that have some */
+    int32_t last;  /* of them */
+} turns;
+
+static void take_turns(turns *t, int32_t start)
+{
+    const tc_planner *p = t->p;
+    t->count = t->last = 0;
+    for (int32_t i = 0; i < t->n; i++) {
+        int32_t earliest = 0;
+        for (int32_t k = t->needs.begin[i]; k < t->needs.begin[i + 1]; k++)
+            if (t->turn[t->needs.steps[k]] > earliest)
+                earliest = t->turn[t->needs.steps[k]];
+        t->turn[i] = first_turn(p->steps.data[i].device, start, p->plan->n_devices, earliest);
+        if (t->turn[i] > t->last)
+            t->last = t->turn[i];
+    }
+    for (int32_t i = 0; i <= t->last; i++)
+        t->used[i] = 0;
+    for (int32_t i = 0; i < t->n; i++)
+        t->count += t->used[t->turn[i]]++ == 0;
+}
+
+/* Of orders with as few turns the one in which the CPU comes last: devices work beside it. */
+static int32_t best_start(turns *t)
+{
+    int32_t best = 0, fewest = INT32_MAX;
+    for (int32_t start = t->p->plan->n_devices - 1; start >= 0; start--) {
+        take_turns(t, start);
+        if (t->count < fewest) {
+            fewest = t->count;
+            best = start;
+        }
+    }
+    return best;
+}
+
+tc_status tc_plan_group(tc_planner *p)
+{
+    turns t = {.p = p, .n = p->plan->n_compute};
+    tc_arena *scratch = &p->scratch;
+    size_t n = (size_t)t.n, n_turns = (n + 1) * (size_t)p->plan->n_devices;
+    TC_TRY(tc_plan_needs(p, &t.needs));
+    if (t.needs.entangled || t.n < 2)
+        return TC_OK;
+    int32_t *order = tc_arena_array(scratch, n, sizeof *order);
+    t.turn = tc_arena_array(scratch, n, sizeof *t.turn);
+    t.used = tc_arena_array(scratch, n_turns, sizeof *t.used);
+    if (!order || !t.turn || !t.used)
+        return tc_compiler_exhausted();
+    take_turns(&t, best_start(&t));
+    for (int32_t turn = 0, begin = 0; turn <= t.last; turn++) {
+        int32_t steps = t.used[turn];
+        t.used[turn] = begin;
+        begin += steps;
+    }
+    for (int32_t i = 0; i < t.n; i++)
+        order[t.used[t.turn[i]]++] = i;
+    return tc_plan_reorder(p, order);
+}
+
+/*
+ * Writing them down
+ */
+/* What is under way when a segment begins, unless it waits. */
+typedef struct pending {
+    tc_planner *p;
+    char *busy;    /* per storage of the CPU: WRITTEN and READ by copies of devices */
+    bool arena;    /* copies use the CPU's arena */
+    bool *working; /* per device */
+    bool *linked;  /* per device: another one copies from or to it */
+} pending;
+
+enum { WRITTEN = 1, READ = 2 };
+
+static int32_t storage_at(const tc_planner *p, int32_t operand)
+{
+    int32_t buffer = p->operands.data[operand];
+    return buffer < 0 ? -1 : p->buffer_storage.data[buffer];
+}
+
+static void nothing_is_pending(pending *s)
+{
+    size_t n_devices = (size_t)s->p->plan->n_devices;
+    memset(s->busy, 0, s->p->storages.count * sizeof *s->busy);
+    memset(s->working, 0, n_devices * sizeof *s->working);
+    memset(s->linked, 0, n_devices * sizeof *s->linked);
+    s->arena = false;
+}
+
+/* The devices of a copy; false for a kernel and a copy within one. */
+static bool is_between(const tc_planner *p, const tc_step *step, int32_t *from, int32_t *to)
+{
+    if (step->kernel)
+        return false;
+    *from = p->storages.data[storage_at(p, step->first_input)].device;
+    *to = p->storages.data[storage_at(p, step->first_output)].device;
+    return *from != *to;
+}
+
+static bool follows_working(const pending *s, const tc_step *step)
+{
+    const tc_planner *p = s->p;
+    const tc_node *node = step->node < 0 ? NULL : tc_graph_node_at(p->graph, step->node);
+    for (int32_t k = 0; node && k < node->n_controls; k++) {
+        int32_t before = tc_graph_node_at(p->graph, node->controls[k])->device;
+        if (before != step->device && s->working[before])
+            return true;
+    }
+    int32_t from, to;
+    return is_between(p, step, &from, &to) && from && to && s->working[from];
+}
+
+/* Whether a step must not begin while what is pending goes on. */
+static bool must_wait(const pending *s, const tc_step *step)
+{
+    const tc_planner *p = s->p;
+    if (s->linked[step->device] || follows_working(s, step))
+        return true;
+    for (int32_t k = 0; k < step->n_inputs + step->n_outputs; k++) {
+        int32_t storage = storage_at(p, step->first_input + k);
+        if (storage < 0 || p->storages.data[storage].device != 0)
+            continue;
+        /* What a device is told to copy to the CPU is copied when the device is waited for. */
+        bool writes = k >= step->n_inputs && step->device == 0;
+        if (s->busy[storage] & (writes ? WRITTEN | READ : WRITTEN) ||
+            (writes && s->arena && p->storages.data[storage].place == TC_PLACE_ARENA))
+            return true;
+    }
+    return s->arena && step->device == 0 && step->workspace_bytes > 0;
+}
+
+static void begin_step(pending *s, const tc_step *step)
+{
+    const tc_planner *p = s->p;
+    int32_t from, to;
+    s->working[step->device] = step->device != 0;
+    if (!is_between(p, step, &from, &to))
+        return;
+    if (from && to) {
+        s->linked[from] = s->linked[to] = true;
+        return;
+    }
+    int32_t here = storage_at(p, from ? step->first_output : step->first_input);
+    s->busy[here] |= from ? WRITTEN : READ;
+    s->arena = s->arena || p->storages.data[here].place == TC_PLACE_ARENA;
+}
+
+/* The end of the segment that begins at step `first`. */
+static int32_t segment_end(const tc_planner *p, int32_t first)
+{
+    int32_t end = first + 1, n = (int32_t)p->steps.count, n_compute = p->plan->n_compute;
+    while (end < n && end != n_compute && p->steps.data[end].device == p->steps.data[first].device)
+        end++;
+    return end;
+}
+
+static void measure_copies(tc_planner *p)
+{
+    tc_plan *plan = p->plan;
+    int32_t from, to;
+    for (size_t i = 0; i < p->steps.count; i++) {
+        tc_step *step = &p->steps.data[i];
+        if (!is_between(p, step, &from, &to))
+            continue;
+        plan->n_transfers++;
+        plan->transferred_bytes += step->copy_bytes;
+        if (from && to)
+            continue;
+        step->staging_offset = plan->staging_bytes;
+        plan->staging_bytes += tc_align_up(step->copy_bytes, TC_ALIGNMENT);
+    }
+}
+
+tc_status tc_plan_find_segments(tc_planner *p)
+{
+    tc_plan *plan = p->plan;
+    int32_t n = (int32_t)p->steps.count, count = 0;
+    size_t n_devices = (size_t)plan->n_devices;
+    pending s = {.p = p,
+                 .busy = tc_arena_array(&p->scratch, p->storages.count, sizeof *s.busy),
+                 .working = tc_arena_array(&p->scratch, n_devices, sizeof *s.working),
+                 .linked = tc_arena_array(&p->scratch, n_devices, sizeof *s.linked)};
+    for (int32_t i = 0; i < n; i = segment_end(p, i))
+        count++;
+    plan->segments = tc_arena_array(&plan->arena, (size_t)count, sizeof *plan->segments);
+    if (!s.busy || !s.working || !s.linked || !plan->segments)
+        return tc_compiler_exhausted();
+    measure_copies(p);
+    for (int32_t first = 0, end; first < n; first = end) {
+        end = segment_end(p, first);
+        tc_segment *segment = &plan->segments[plan->n_segments++];
+        *segment = (tc_segment){p->steps.data[first].device, first, end - first, false};
+        plan->n_compute_segments += first < plan->n_compute;
+        for (int32_t i = first; i < end && !segment->waits; i++)
+            segment->waits = must_wait(&s, &p->steps.data[i]);
+        if (segment->waits)
+            nothing_is_pending(&s);
+        for (int32_t i = first; i < end; i++)
+            begin_step(&s, &p->steps.data[i]);
+    }
+    return TC_OK;
+}

@@ -1,0 +1,203 @@
+/* Plans over several devices: memory of each, copies, segments. Every plan is followed by
+ * check_plan, in which what devices copy arrives as late as it may. */
+#include "compiler/plan_test.h"
+
+static void on_gpu(fixture *f)
+{
+    f->target = fake_devices(2, 1);
+}
+
+static int segments_of(const tc_plan *plan, int32_t device)
+{
+    int count = 0;
+    for (int32_t i = 0; i < plan->n_segments; i++)
+        count += plan->segments[i].device == device;
+    return count;
+}
+
+static void test_all_on_device(void **state)
+{
+    fixture *f = *state;
+    on_gpu(f);
+    request_fetch(&f->r, tc_neg(tc_mul(tc_exp(f->x), f->v)));
+    tc_plan *plan = plan_of(f);
+    assert_int_equal(plan->n_segments, 1);
+    assert_int_equal(plan->n_compute_segments, 1);
+    assert_int_equal(plan->n_transfers, 2);
+    assert_int_equal(plan->transferred_bytes, 2 * 8 * 16);
+    assert_int_equal(plan->staging_bytes, 2 * 8 * 16);
+    assert_int_equal(plan->devices[1].arena_bytes, 8 * 16); /* all in place */
+    assert_int_equal(plan->arena_bytes, 0);
+    assert_int_equal(plan->copied_bytes, 0);
+    assert_int_equal(output_buffer(plan, plan->n_steps - 1)->place, TC_PLACE_OUTPUT);
+    for (int32_t i = 0; i < plan->n_buffers; i++)
+        if (plan->buffers[i].place == TC_PLACE_VARIABLE)
+            assert_int_equal(plan->buffers[i].device, 1);
+}
+
+static void test_cpu_alone(void **state)
+{
+    fixture *f = *state;
+    f->target = fake_devices(2, 0);
+    request_fetch(&f->r, tc_exp(f->x));
+    tc_plan *plan = plan_of(f);
+    assert_int_equal(plan->n_segments, 0);
+    assert_int_equal(plan->n_transfers, 0);
+    assert_int_equal(plan->n_devices, 2);
+}
+
+/* Two chains through the CPU take one turn each way, whatever the order of their nodes. */
+static void test_few_segments(void **state)
+{
+    fixture *f = *state;
+    on_gpu(f);
+    f->target.cpu_only = "tanh";
+    for (int i = 0; i < 4; i++) {
+        tc_value y = tc_add(f->x, tc_fill(f->graph, TC_F32, TC_SHAPE(4), i));
+        request_fetch(&f->r, tc_neg(tc_tanh(tc_exp(y))));
+    }
+    tc_plan *plan = plan_of(f);
+    assert_int_equal(segments_of(plan, 0), 1);
+    assert_int_equal(segments_of(plan, 1), 2);
+    assert_true(plan->segments[1].waits);
+    assert_false(plan->segments[2].waits); /* a device takes things in order */
+}
+
+/* Independent work of the CPU goes on beside that of the device. */
+static void test_beside(void **state)
+{
+    fixture *f = *state;
+    on_gpu(f);
+    request_fetch(&f->r, tc_exp(f->x));
+    tc_device_push(f->graph, "cpu");
+    request_fetch(&f->r, tc_neg(tc_sigmoid(f->x)));
+    tc_device_pop(f->graph);
+    tc_plan *plan = plan_of(f);
+    assert_int_equal(plan->n_segments, 2);
+    assert_int_equal(plan->segments[0].device, 1);
+    assert_int_equal(plan->segments[1].device, 0);
+    assert_false(plan->segments[1].waits);
+}
+
+/* A training step: parameters and slots stay on the device, commits are a segment of their own. */
+static void test_commits(void **state)
+{
+    fixture *f = *state;
+    on_gpu(f);
+    tc_value g = tc_reduce_sum(tc_mul(f->x, f->w), .axes = TC_INTS(0));
+    request_target(&f->r, tc_assign_sub(f->w, g));
+    request_target(&f->r, tc_assign(f->v, f->w));
+    request_fetch(&f->r, tc_reduce_sum(g));
+    tc_plan *plan = plan_of(f);
+    assert_int_equal(plan->n_compute_segments, 1);
+    assert_int_equal(plan->n_segments, 2);
+    assert_int_equal(plan->segments[1].first_step, plan->n_compute);
+    assert_int_equal(plan->segments[1].device, 1);
+    assert_int_equal(plan->n_transfers, 2);
+}
+
+/* Commits on both devices that read what the other one writes. */
+static void test_commits_across(void **state)
+{
+    fixture *f = *state;
+    f->target = fake_devices(2, 0);
+    tc_device_push(f->graph, "cuda:0");
+    request_target(&f->r, tc_assign(f->v, f->w));
+    tc_device_pop(f->graph);
+    request_target(&f->r, tc_assign(f->w, f->v));
+    request_fetch(&f->r, f->v);
+    request_fetch(&f->r, f->w);
+    tc_plan *plan = plan_of(f);
+    assert_int_equal(plan->n_segments - plan->n_compute_segments, 2);
+    assert_int_equal(plan->n_transfers, 2);
+}
+
+/* A new content that is fetched, and one that other nodes read. */
+static void test_new_content(void **state)
+{
+    fixture *f = *state;
+    on_gpu(f);
+    tc_value v = tc_assign_add(f->v, f->w);
+    request_fetch(&f->r, v);
+    request_fetch(&f->r, tc_neg(tc_assign(f->w, v)));
+    (void)plan_of(f);
+}
+
+static void test_three_devices(void **state)
+{
+    fixture *f = *state;
+    f->target = fake_devices(3, 1);
+    tc_value a = tc_exp(f->x);
+    tc_device_push(f->graph, "cuda:1");
+    tc_value b = tc_neg(a), c = tc_square(f->x);
+    tc_device_pop(f->graph);
+    request_fetch(&f->r, tc_mul(tc_mul(b, a), c));
+    tc_plan *plan = plan_of(f);
+    int direct = 0;
+    for (int32_t i = 0; i < plan->n_steps; i++)
+        if (!plan->steps[i].kernel)
+            direct += input_buffer(plan, i, 0)->device && output_buffer(plan, i)->device;
+    assert_int_equal(direct, 3); /* without a stop on the CPU */
+    assert_int_equal(plan->n_transfers, 3 + 3);
+    assert_true(plan->devices[1].arena_bytes > 0 && plan->devices[2].arena_bytes > 0);
+}
+
+static void test_budget(void **state)
+{
+    fixture *f = *state;
+    on_gpu(f);
+    tc_value a = tc_exp(f->x), b = tc_tanh(f->x);
+    request_fetch(&f->r, tc_neg(tc_mul(tc_mul(tc_sigmoid(a), b), tc_mul(a, tc_sigmoid(b)))));
+    tc_plan *plan = plan_of(f), *small;
+    const tc_shape shape = TC_SHAPE(8, 4);
+    size_t bytes = plan->devices[1].arena_bytes;
+    assert_int_equal(plan->devices[1].live_bytes, bytes);
+    assert_int_equal(tc_plan_create(f->program, &shape, &f->target.target, bytes, &small), TC_OK);
+    tc_plan_release(small);
+    assert_int_equal(tc_plan_create(f->program, &shape, &f->target.target, 130, &small),
+                     TC_RESOURCE_EXHAUSTED);
+    assert_error_contains("on cuda:0");
+    assert_error_contains("memory budget is 130");
+}
+
+/* Rows of nothing are copied nowhere. */
+static void test_empty(void **state)
+{
+    fixture *f = *state;
+    on_gpu(f);
+    request_fetch(&f->r, tc_neg(tc_exp(f->x)));
+    tc_plan *plan = plan_batch(f, 0);
+    assert_int_equal(plan->n_transfers, 0);
+}
+
+static void test_same_again(void **state)
+{
+    fixture *f = *state;
+    on_gpu(f);
+    f->target.cpu_only = "tanh,sigmoid";
+    tc_value y = f->x;
+    for (int i = 0; i < 6; i++)
+        y = tc_add(i % 2 ? tc_tanh(y) : tc_exp(y), i % 3 ? tc_sigmoid(f->x) : tc_mul(y, f->v));
+    request_fetch(&f->r, y);
+    char *text[2];
+    size_t size[2];
+    for (int i = 0; i < 2; i++) {
+        FILE *file = open_memstream(&text[i], &size[i]);
+        assert_ok(tc_plan_print(plan_of(f), TC_DUMP_JSON, file));
+        fclose(file);
+    }
+    assert_string_equal(text[0], text[1]);
+    free(text[0]);
+    free(text[1]);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_all_on_device), TEST(test_cpu_alone),     TEST(test_few_segments),
+        TEST(test_beside),        TEST(test_commits),       TEST(test_commits_across),
+        TEST(test_new_content),   TEST(test_three_devices), TEST(test_budget),
+        TEST(test_empty),         TEST(test_same_again),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
