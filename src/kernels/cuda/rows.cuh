@@ -147,6 +147,25 @@ template <typename R> static __device__ __forceinline__ R tc_group_max(R x, int 
     return tc_group_reduce(x, group, shared, tc_most());
 }
 
+/** `combine` over the threads of the block with the same threadIdx.x; blockDim.y is a power of two.
+ * `shared` has a place per thread. */
+template <typename R, typename F>
+static __device__ TC_NOINLINE R tc_column_reduce(R x, R *shared, F combine)
+{
+    unsigned at = threadIdx.y * blockDim.x + threadIdx.x;
+    shared[at] = x;
+    __syncthreads();
+#pragma unroll 1
+    for (unsigned half = blockDim.y / 2; half > 0; half /= 2) {
+        if (threadIdx.y < half)
+            shared[at] = combine(shared[at], shared[at + half * blockDim.x]);
+        __syncthreads();
+    }
+    x = shared[threadIdx.x];
+    __syncthreads();
+    return x;
+}
+
 /** What to subtract from elements whose maximum is `most`: exp(-inf) of nothing but -inf is 0. */
 template <typename R> static __device__ __forceinline__ R tc_shift_of(R most)
 {

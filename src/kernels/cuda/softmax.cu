@@ -157,22 +157,6 @@ static __global__ __launch_bounds__(TC_ROW_THREADS) void long_rows(tc_rows p, bo
     }
 }
 
-/* Over the threads of a column: those of the block with the same threadIdx.x. */
-template <typename R, typename F> static __device__ R column_reduce(R x, R *shared, F combine)
-{
-    unsigned at = threadIdx.y * blockDim.x + threadIdx.x;
-    shared[at] = x;
-    __syncthreads();
-    for (unsigned half = blockDim.y / 2; half > 0; half /= 2) {
-        if (threadIdx.y < half)
-            shared[at] = combine(shared[at], shared[at + half * blockDim.x]);
-        __syncthreads();
-    }
-    x = shared[threadIdx.x];
-    __syncthreads();
-    return x;
-}
-
 template <typename T, bool gradient>
 static __global__ __launch_bounds__(512) void columns(softmax_params p, bool log, const T *a,
                                                       const T *b, T *out)
@@ -194,11 +178,11 @@ static __global__ __launch_bounds__(512) void columns(softmax_params p, bool log
                 online.add(x);
         }
         if (!gradient) {
-            R most = column_reduce(online.most, shared, tc_most());
+            R most = tc_column_reduce(online.most, shared, tc_most());
             online.sum *= tc_exp(online.most - tc_shift_of(most));
             online.most = most;
         }
-        R factor = factor_of<gradient>(log, column_reduce(online.sum, shared, tc_add()));
+        R factor = factor_of<gradient>(log, tc_column_reduce(online.sum, shared, tc_add()));
 #pragma unroll 1
         for (int64_t i = threadIdx.y; i < count; i += blockDim.y) {
             int64_t e = start + i * p.inner;
