@@ -6,7 +6,7 @@
 #include "core/dtype.h"
 #include "core/shape.h"
 #include "core/tensor.h"
-#include "runtime/session.h"
+#include "runtime/stages.h"
 
 /*
  * Frames
@@ -15,6 +15,7 @@ static void free_frame(tc_session *session, const tc_bound_plan *bound, tc_frame
 {
     for (int32_t i = 0; i < bound->plan->n_packs; i++)
         tc_packed_release(session->store, frame->packed[i]);
+    tc_segments_frame_free(bound, frame);
     tc_free(frame->arena);
     tc_free(frame);
 }
@@ -62,7 +63,8 @@ static void place_frame(const tc_entry *entry, const tc_plan *plan, tc_frame *fr
         memcpy(frame->extents, plan->extents, (size_t)plan->n_extents * sizeof *frame->extents);
 }
 
-static tc_status create_frame(const tc_entry *entry, const tc_bound_plan *bound, tc_frame **out)
+static tc_status create_frame(tc_session *session, const tc_entry *entry,
+                              const tc_bound_plan *bound, tc_frame **out)
 {
     const tc_plan *plan = bound->plan;
     size_t bytes = SIZE_MAX;
@@ -93,11 +95,20 @@ static tc_status create_frame(const tc_entry *entry, const tc_bound_plan *bound,
         if (plan->operands[i] < 0)
             continue;
         const tc_buffer *buffer = &plan->buffers[plan->operands[i]];
+        if (buffer->device != 0)
+            continue;
         if (buffer->place == TC_PLACE_ARENA)
             frame->operands[i] = arena + buffer->offset;
         else if (buffer->place == TC_PLACE_CONSTANT)
             frame->operands[i] =
                 (char *)tc_tensor_data(plan->constants[buffer->index]) + buffer->offset;
+    }
+    if (plan->n_segments > 0) {
+        tc_status status = tc_segments_frame_create(session, bound, frame);
+        if (status != TC_OK) {
+            free_frame(session, bound, frame);
+            return status;
+        }
     }
     *out = frame;
     return TC_OK;
@@ -130,7 +141,53 @@ static tc_place operand_place(const tc_plan *plan, int32_t operand)
 static tc_patch patch_of(const tc_plan *plan, int32_t operand)
 {
     const tc_buffer *buffer = &plan->buffers[plan->operands[operand]];
-    return (tc_patch){operand, buffer->index, buffer->place, buffer->offset};
+    return (tc_patch){operand, buffer->index, buffer->place, buffer->device, buffer->offset};
+}
+
+/*
+ * Where variables are used
+ */
+static void find_uses(tc_bound_plan *bound)
+{
+    const tc_plan *plan = bound->plan;
+    tc_variable_use *uses = bound->uses;
+    for (int32_t i = 0; i < plan->n_variables; i++)
+        uses[i].written_at = -1;
+    for (int32_t i = 0; i < plan->n_buffers; i++)
+        if (plan->buffers[i].place == TC_PLACE_VARIABLE)
+            uses[plan->buffers[i].index].places |= TC_PLACE_BIT(plan->buffers[i].device);
+    for (int32_t i = plan->n_compute; i < plan->n_steps; i++) {
+        const tc_step *step = &plan->steps[i];
+        for (int32_t k = 0; k < step->n_outputs; k++) {
+            int32_t buffer = plan->operands[step->first_output + k];
+            if (buffer >= 0 && plan->buffers[buffer].place == TC_PLACE_VARIABLE)
+                uses[plan->buffers[buffer].index].written_at = plan->buffers[buffer].device;
+        }
+    }
+}
+
+static tc_status bind_uses(tc_bound_plan *bound)
+{
+    const tc_plan *plan = bound->plan;
+    tc_arena *arena = &bound->arena;
+    int32_t n_devices = plan->n_segments > 0 ? plan->n_devices : 1;
+    size_t n = (size_t)plan->n_variables;
+    bound->uses = tc_arena_array(arena, n, sizeof *bound->uses);
+    bound->devices = tc_arena_array(arena, (size_t)n_devices, sizeof *bound->devices);
+    if (!bound->uses || !bound->devices)
+        return tc_fail_memory(arena->bytes, "a plan");
+    find_uses(bound);
+    bound->n_devices = n_devices;
+    for (int32_t d = 0; d < n_devices; d++) {
+        tc_device_use *device = &bound->devices[d];
+        device->variables = tc_arena_array(arena, n, sizeof *device->variables);
+        if (!device->variables)
+            return tc_fail_memory(arena->bytes, "a plan");
+        for (int32_t i = 0; i < plan->n_variables; i++)
+            if (bound->uses[i].places & TC_PLACE_BIT(d))
+                device->variables[device->n_variables++] = bound->variables[i];
+    }
+    return TC_OK;
 }
 
 static tc_status bind_operands(tc_bound_plan *bound)
@@ -161,6 +218,7 @@ void tc_bound_plan_free(tc_session *session, tc_bound_plan *bound)
         bound->frames = frame->next;
         free_frame(session, bound, frame);
     }
+    tc_unbind_segments(session, bound);
     tc_plan_release(bound->plan);
     tc_arena_free(&bound->arena);
     tc_free(bound);
@@ -199,6 +257,10 @@ static tc_status bind_plan(tc_session *session, const tc_entry *entry, const tc_
         status = bind_variables(session, entry, bound);
     if (status == TC_OK)
         status = bind_operands(bound);
+    if (status == TC_OK)
+        status = bind_uses(bound);
+    if (status == TC_OK && bound->plan->n_segments > 0)
+        status = tc_bind_segments(session, bound);
     if (status != TC_OK) {
         tc_bound_plan_free(session, bound);
         return status;
@@ -209,6 +271,37 @@ static tc_status bind_plan(tc_session *session, const tc_entry *entry, const tc_
                               memory_order_relaxed);
     *out = bound;
     return TC_OK;
+}
+
+/*
+ * Giving memory of devices back
+ */
+static bool trim_entry(tc_session *session, tc_entry *entry)
+{
+    bool freed = false;
+    pthread_mutex_lock(&entry->lock);
+    for (tc_bound_plan *bound = entry->plans; bound; bound = bound->next)
+        while (bound->plan->n_segments > 0 && bound->frames) {
+            tc_frame *frame = bound->frames;
+            bound->frames = frame->next;
+            free_frame(session, bound, frame);
+            freed = true;
+        }
+    pthread_mutex_unlock(&entry->lock);
+    return freed;
+}
+
+bool tc_session_trim(tc_session *session)
+{
+    bool freed = false;
+    pthread_mutex_lock(&session->lock);
+    for (tc_entry *entry = session->entries; entry; entry = entry->next) {
+        freed |= trim_entry(session, entry);
+        for (int32_t i = 0; entry->staged && i < entry->staged->stages.count; i++)
+            freed |= trim_entry(session, entry->staged->entries[i]);
+    }
+    pthread_mutex_unlock(&session->lock);
+    return freed;
 }
 
 /*
@@ -318,7 +411,10 @@ static tc_status enter(tc_session *session, tc_entry *entry, const feed_shapes *
     if (!bound)
         TC_TRY(add_plan(session, entry, feeds, &bound));
     if (out_frame && !frame) {
-        tc_status status = create_frame(entry, bound, &frame);
+        tc_status status = create_frame(session, entry, bound, &frame);
+        /* What other plans have kept for their next runs is needed more now. */
+        if (status == TC_RESOURCE_EXHAUSTED && tc_session_trim(session))
+            status = create_frame(session, entry, bound, &frame);
         if (status != TC_OK) {
             tc_plan_leave(session, entry, bound, NULL);
             return status;

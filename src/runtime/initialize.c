@@ -5,7 +5,7 @@
 static bool has_content(tc_store *store, const tc_variable *variable)
 {
     pthread_rwlock_rdlock(&store->lock);
-    bool has = variable->tensor != NULL;
+    bool has = tc_variable_has_content(variable);
     pthread_rwlock_unlock(&store->lock);
     return has;
 }

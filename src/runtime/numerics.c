@@ -60,25 +60,26 @@ static int64_t count_elements(const tc_step *step, int32_t output, const tc_valu
     return count;
 }
 
+tc_status tc_check_output_numerics(const tc_plan *plan, const tc_step *step, int32_t output,
+                                   const void *data, const int64_t *extents)
+{
+    const tc_value_info *info = &plan->buffers[plan->operands[step->first_output + output]].info;
+    int64_t found = find_nonfinite(data, info->dtype, count_elements(step, output, info, extents));
+    if (found < 0)
+        return TC_OK;
+    char where[512];
+    return tc_fail(
+        TC_INTERNAL, "%s: output %d holds %s at element %lld; no update was applied",
+        tc_node_describe(tc_graph_node_at(plan->program->graph, step->node), where, sizeof where),
+        output, nonfinite_name(data, info->dtype, found), (long long)found);
+}
+
 tc_status tc_check_step_numerics(const tc_plan *plan, const tc_step *step, void *const *operands,
                                  const int64_t *extents)
 {
-    if (step->node < 0)
-        return TC_OK;
-    for (int32_t i = 0; i < step->n_outputs; i++) {
-        int32_t buffer = plan->operands[step->first_output + i];
-        if (buffer < 0)
-            continue;
-        const tc_value_info *info = &plan->buffers[buffer].info;
-        const void *data = operands[step->first_output + i];
-        int64_t found = find_nonfinite(data, info->dtype, count_elements(step, i, info, extents));
-        if (found < 0)
-            continue;
-        char where[512];
-        return tc_fail(TC_INTERNAL, "%s: output %d holds %s at element %lld; no update was applied",
-                       tc_node_describe(tc_graph_node_at(plan->program->graph, step->node), where,
-                                        sizeof where),
-                       i, nonfinite_name(data, info->dtype, found), (long long)found);
-    }
+    for (int32_t i = 0; step->node >= 0 && i < step->n_outputs; i++)
+        if (plan->operands[step->first_output + i] >= 0)
+            TC_TRY(
+                tc_check_output_numerics(plan, step, i, operands[step->first_output + i], extents));
     return TC_OK;
 }

@@ -9,4 +9,8 @@
 tc_status tc_check_step_numerics(const tc_plan *plan, const tc_step *step, void *const *operands,
                                  const int64_t *extents);
 
+/** Likewise of one output, whose elements are `data`, wherever it lies in the run. */
+tc_status tc_check_output_numerics(const tc_plan *plan, const tc_step *step, int32_t output,
+                                   const void *data, const int64_t *extents);
+
 #endif

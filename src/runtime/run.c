@@ -10,6 +10,7 @@
 #include "runtime/deadline.h"
 #include "runtime/numerics.h"
 #include "runtime/profile.h"
+#include "runtime/segments.h"
 #include "runtime/stages.h"
 
 typedef tc_run run;
@@ -83,14 +84,11 @@ tc_status tc_run_check_output(const char *name, const tc_value_info *info,
     return TC_OK;
 }
 
-/* Deadline and cancellation, asked between two kernels: two flags that others raise. */
-static inline tc_status check_stop(const run *r)
+tc_status tc_run_fail_stopped(const tc_run *r)
 {
     if (r->cancellation && atomic_load_explicit(&r->cancellation->cancelled, memory_order_relaxed))
         return tc_fail(TC_CANCELLED, "the run was cancelled; no update was applied");
-    if (atomic_load_explicit(&r->deadline.passed, memory_order_relaxed))
-        return tc_fail(TC_DEADLINE_EXCEEDED, "the run missed its deadline; no update was applied");
-    return TC_OK;
+    return tc_fail(TC_DEADLINE_EXCEEDED, "the run missed its deadline; no update was applied");
 }
 
 /* Before and after the steps, once each, where a look at the clock is cheap. */
@@ -98,12 +96,7 @@ static tc_status check_stop_exactly(run *r)
 {
     if (r->deadline.at_ns != 0 && tc_clock_ns() >= r->deadline.at_ns)
         atomic_store_explicit(&r->deadline.passed, true, memory_order_relaxed);
-    return check_stop(r);
-}
-
-static bool may_stop(const run *r)
-{
-    return r->cancellation || r->deadline.at_ns != 0;
+    return tc_run_check_stop(r);
 }
 
 /*
@@ -117,7 +110,8 @@ tc_status tc_run_fail_at(const tc_plan *plan, int32_t node, const tc_kernel *ker
         return status;
     tc_node_describe(tc_graph_node_at(plan->program->graph, node), where, sizeof where);
     if (tc_error_status() != status) /* a kernel of the user's that did not call tc_kernel_fail */
-        return tc_fail(status, "%s: the kernel '%s' fails without a reason", where, kernel->symbol);
+        return tc_fail(status, "%s: the kernel '%s' fails without a reason", where,
+                       kernel ? kernel->symbol : "copy");
     return tc_fail_prefix(status, "%s: ", where);
 }
 
@@ -148,7 +142,7 @@ static tc_status observe_steps(const run *r, tc_kernel_context *context, int32_t
     const tc_step *steps = r->plan->steps;
     int64_t start = r->profile ? tc_clock_ns() : 0;
     for (; *at < end; ++*at) {
-        TC_TRY(check_stop(r));
+        TC_TRY(tc_run_check_stop(r));
         tc_status status = run_step(r, context, &steps[*at]);
         if (r->profile) {
             int64_t now = tc_clock_ns();
@@ -170,9 +164,9 @@ static tc_status run_steps(const run *r, tc_kernel_context *context, int32_t *at
     if (r->profile || r->session->check_numerics)
         return observe_steps(r, context, at, end);
     const tc_step *steps = r->plan->steps;
-    bool asks = may_stop(r);
+    bool asks = tc_run_may_stop(r);
     for (int32_t i = *at; i < end; i++) {
-        tc_status status = asks ? check_stop(r) : TC_OK;
+        tc_status status = asks ? tc_run_check_stop(r) : TC_OK;
         if (status == TC_OK) {
             status = run_step(r, context, &steps[i]);
             if (status == TC_OK)
@@ -231,19 +225,35 @@ static tc_status run_region(const run *r, const tc_region *region)
     return l.status == TC_OK ? TC_OK : tc_fail_saved(l.status, l.message);
 }
 
-static tc_status compute(run *r)
+tc_status tc_run_host_steps(tc_run *r, int32_t begin, int32_t end)
 {
-    int32_t at = 0;
+    int32_t at = begin;
     /* The first step with NaN or Inf is named: one after the other. */
     int32_t n_regions = r->session->check_numerics ? 0 : r->plan->n_regions;
     for (int32_t i = 0; i < n_regions; i++) {
         const tc_region *region = &r->plan->regions[i];
+        if (region->first_step < begin)
+            continue;
+        if (region->first_step >= end)
+            break;
         TC_TRY(run_steps(r, &r->context, &at, region->first_step));
         TC_TRY(run_region(r, region));
         at += region->n_steps;
     }
-    bool writes = r->plan->program->writes; /* without, there is nothing to commit */
-    return run_steps(r, &r->context, &at, writes ? r->plan->n_compute : r->plan->n_steps);
+    return run_steps(r, &r->context, &at, end);
+}
+
+void tc_run_host_commit(tc_run *r, int32_t begin, int32_t end)
+{
+    int64_t start = r->profile ? tc_clock_ns() : 0;
+    for (int32_t i = begin; i < end; i++) {
+        (void)run_step(r, &r->context, &r->plan->steps[i]);
+        if (r->profile) {
+            int64_t now = tc_clock_ns();
+            tc_profile_record(r->profile, i, start, now);
+            start = now;
+        }
+    }
 }
 
 /*
@@ -277,7 +287,7 @@ static tc_status lock_store(run *r, store_lock which)
     tc_store *store = r->session->store;
     bool asks = which != LOCK_COMMIT;
     int64_t longest = r->cancellation ? 10000000 : 1000000000;
-    while (may_stop(r)) {
+    while (tc_run_may_stop(r)) {
         TC_TRY(check_stop_exactly(r));
         if (!asks && r->deadline.at_ns == 0)
             break;
@@ -296,37 +306,67 @@ static tc_status lock_store(run *r, store_lock which)
     return TC_OK;
 }
 
-/* With the lock taken it cannot fail: nothing is asked, and write kernels and copies return TC_OK.
- */
+/* Readers that are there would wait for the device as well as for the commit, were that to follow
+ * at once. */
+static tc_status lock_commit(run *r)
+{
+    if (tc_segments_are_busy(r)) {
+        if (pthread_rwlock_trywrlock(&r->session->store->lock) == 0)
+            return TC_OK;
+        TC_TRY(tc_segments_settle(r));
+    }
+    return lock_store(r, LOCK_COMMIT);
+}
+
+/* With the lock taken the CPU's part cannot fail: nothing is asked, and write kernels and copies
+ * return TC_OK. */
 static tc_status commit(run *r)
 {
     tc_store *store = r->session->store;
-    TC_TRY(lock_store(r, LOCK_COMMIT));
-    int64_t start = r->profile ? tc_clock_ns() : 0;
-    for (int32_t i = r->plan->n_compute; i < r->plan->n_steps; i++) {
-        (void)run_step(r, &r->context, &r->plan->steps[i]);
-        if (r->profile) {
-            int64_t now = tc_clock_ns();
-            tc_profile_record(r->profile, i, start, now);
-            start = now;
-        }
+    bool devices = r->plan->n_segments > 0;
+    tc_status status = TC_OK;
+    if (devices)
+        TC_TRY(tc_segments_prepare_commit(r));
+    TC_TRY(lock_commit(r));
+    if (devices)
+        status = tc_segments_commit(r);
+    else
+        tc_run_host_commit(r, r->plan->n_compute, r->plan->n_steps);
+    for (int32_t i = 0; i < r->plan->n_variables && status == TC_OK; i++) {
+        int32_t at = r->bound->uses[i].written_at;
+        if (!r->plan->variables[i].written)
+            continue;
+        r->bound->variables[i]->version++;
+        if (at >= 0)
+            atomic_store_explicit(&r->bound->variables[i]->places, TC_PLACE_BIT(at),
+                                  memory_order_release);
     }
-    for (int32_t i = 0; i < r->plan->n_variables; i++)
-        if (r->plan->variables[i].written)
-            r->bound->variables[i]->version++;
-    store->step++;
+    store->step += status == TC_OK;
     pthread_rwlock_unlock(&store->lock);
-    atomic_fetch_add_explicit(&r->session->counters.commits, 1, memory_order_relaxed);
+    if (status == TC_OK)
+        atomic_fetch_add_explicit(&r->session->counters.commits, 1, memory_order_relaxed);
+    return status;
+}
+
+/* Contents of variables to where they are used. Memory of their own, on the CPU, for those that lie
+ * in a file. */
+static tc_status prepare_variables(const run *r)
+{
+    tc_store *store = r->session->store;
+    const tc_bound_plan *bound = r->bound;
+    for (int32_t d = 0; d < bound->n_devices; d++)
+        TC_TRY(tc_store_move(store, bound->devices[d].variables, bound->devices[d].n_variables, d));
+    for (int32_t i = 0; i < r->plan->n_variables; i++)
+        if (bound->uses[i].places & TC_PLACE_BIT(0) && bound->variables[i]->mapped)
+            TC_TRY(tc_store_prepare(store, bound->variables[i], bound->uses[i].written_at == 0));
     return TC_OK;
 }
 
 static tc_status patch_operands(run *r)
 {
     tc_frame *frame = r->frame;
-    for (int32_t i = 0; i < r->plan->n_variables; i++)
-        if (r->bound->variables[i]->mapped)
-            TC_TRY(tc_store_prepare(r->session->store, r->bound->variables[i],
-                                    r->plan->variables[i].written));
+    bool moved = false;
+    TC_TRY(prepare_variables(r));
     if (r->plan->n_packs > 0)
         TC_TRY(tc_frame_pack(r->session, r->bound, frame));
     for (int32_t i = 0; i < r->bound->n_patches; i++) {
@@ -337,23 +377,34 @@ static tc_status patch_operands(run *r)
         else if (patch->place == TC_PLACE_OUTPUT)
             base = frame->outputs[patch->index];
         else
-            base = tc_tensor_data(r->bound->variables[patch->index]->tensor);
-        frame->operands[patch->operand] = (void *)((uintptr_t)base + patch->offset);
+            base = tc_variable_memory(r->bound->variables[patch->index], patch->device);
+        void *operand = (void *)((uintptr_t)base + patch->offset);
+        moved |= patch->device != 0 && frame->operands[patch->operand] != operand;
+        frame->operands[patch->operand] = operand;
     }
+    if (moved)
+        tc_segments_forget_recordings(r->bound, frame);
     return TC_OK;
 }
 
 tc_status tc_run_compute(tc_run *r)
 {
     TC_TRY(patch_operands(r));
-    return compute(r);
+    if (r->plan->n_segments > 0)
+        return tc_segments_compute(r);
+    /* Without writes there is nothing to commit. */
+    bool writes = r->plan->program->writes;
+    return tc_run_host_steps(r, 0, writes ? r->plan->n_compute : r->plan->n_steps);
 }
 
 tc_status tc_run_finish(tc_run *r)
 {
-    if (r->plan->program->writes)
-        return commit(r);
-    return may_stop(r) ? check_stop_exactly(r) : TC_OK;
+    if (r->plan->program->writes) {
+        tc_status status = commit(r);
+        return status == TC_OK || r->plan->n_segments == 0 ? status
+                                                           : tc_segments_abandon(r, status);
+    }
+    return tc_run_may_stop(r) ? check_stop_exactly(r) : TC_OK;
 }
 
 /* With the locks of the store held: the whole run. */
@@ -389,11 +440,14 @@ tc_status tc_run_guarded(tc_run *r, bool writes)
     return status;
 }
 
-void tc_run_count(const tc_run *r, size_t copied_bytes)
+void tc_run_count(const tc_run *r, size_t copied_bytes, size_t transferred_bytes)
 {
     atomic_fetch_add_explicit(&r->session->counters.runs, 1, memory_order_relaxed);
     if (copied_bytes > 0)
         atomic_fetch_add_explicit(&r->session->counters.copied_bytes, copied_bytes,
+                                  memory_order_relaxed);
+    if (transferred_bytes > 0)
+        atomic_fetch_add_explicit(&r->session->counters.transferred_bytes, transferred_bytes,
                                   memory_order_relaxed);
 }
 
@@ -474,10 +528,10 @@ tc_status tc_entry_run(tc_session *session, tc_entry *entry, const tc_inputs *in
     TC_TRY(tc_plan_enter_tensors(session, entry, inputs, &r.bound, &r.frame));
     r.plan = r.bound->plan;
     tc_status status = run_frame(&r, inputs, outputs);
-    size_t copied_bytes = r.plan->copied_bytes;
+    size_t copied_bytes = r.plan->copied_bytes, transferred_bytes = r.plan->transferred_bytes;
     tc_plan_leave(session, entry, r.bound, r.frame);
     if (status == TC_OK)
-        tc_run_count(&r, copied_bytes);
+        tc_run_count(&r, copied_bytes, transferred_bytes);
     return status;
 }
 

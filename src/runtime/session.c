@@ -176,6 +176,9 @@ void tc_session_count(tc_session *session, tc_session_counters *counters)
         .packed_bytes = session->counters.packed_bytes,
         .copied_bytes = session->counters.copied_bytes,
         .fallbacks = session->counters.fallbacks,
+        .transferred_bytes = session->counters.transferred_bytes,
+        .recordings = session->counters.recordings,
+        .replays = session->counters.replays,
     };
 }
 

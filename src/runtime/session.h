@@ -27,7 +27,8 @@ typedef struct tc_frame {
         *packed; /* per pack of the plan; made when first used and when a variable has changed */
     uint64_t packed_step; /* of the store when `packed` was last looked at: then all of it is new */
     uint64_t packed_fills;
-    tc_pack_source *pack_sources; /* room for those of any pack */
+    tc_pack_source *pack_sources;       /* room for those of any pack */
+    struct tc_segments_frame *segments; /* memory and work on devices; NULL: the CPU does all */
 } tc_frame;
 
 /** An operand that is set at each run: from the feeds, outputs or variables, by `place`. */
@@ -35,8 +36,33 @@ typedef struct tc_patch {
     int32_t operand;
     int32_t index;
     tc_place place;
-    size_t offset; /* of the operand in what is there */
+    int32_t device; /* of a variable */
+    size_t offset;  /* of the operand in what is there */
 } tc_patch;
+
+/** What one variable of a plan is to it. */
+typedef struct tc_variable_use {
+    uint64_t places;    /* TC_PLACE_BIT of the devices that use it */
+    int32_t written_at; /* device; -1: it is not written */
+} tc_variable_use;
+
+/** What a plan uses of a device. */
+typedef struct tc_device_use {
+    bool works;              /* has steps or memory on it; never of the CPU */
+    int32_t n_queues;        /* lanes of its widest region */
+    tc_variable **variables; /* that have to be there */
+    int32_t n_variables;
+} tc_device_use;
+
+/** What a segment of a device does beside its steps. */
+typedef struct tc_segment_use {
+    int32_t first_upload; /* of bound->copies: steps that copy from the CPU */
+    int32_t n_uploads;
+    int32_t first_download; /* likewise, to the CPU */
+    int32_t n_downloads;
+    bool begins; /* the first one of its device: the run's state goes first */
+    bool faults; /* of its compute part some kernel may find a fault */
+} tc_segment_use;
 
 /** A plan with what it needs of the store. Guarded by the entry's lock, but for constant fields. */
 typedef struct tc_bound_plan {
@@ -44,7 +70,15 @@ typedef struct tc_bound_plan {
     tc_plan *plan;
     tc_shape *shapes; /* of the feeds: the key */
     tc_variable **variables;
-    tc_patch *patches; /* made before every run */
+    tc_variable_use *uses; /* per variable */
+    tc_device_use
+        *devices; /* per device that the plan may use: of a plan without segments the CPU */
+    int32_t n_devices;
+    tc_segment_use *segments;
+    int32_t *copies;
+    tc_placed **placed;  /* per buffer: the constant on its device; NULL: none */
+    bool commits_behind; /* commits may be given to the device before it has computed */
+    tc_patch *patches;   /* made before every run */
     int32_t n_patches;
     tc_patch *packed_patches; /* made when something is packed */
     int32_t n_packed_patches;
@@ -99,7 +133,7 @@ struct tc_session {
     tc_entry *entries;
     struct {
         _Atomic uint64_t runs, commits, programs, plans, evictions, packed_bytes, copied_bytes,
-            fallbacks;
+            fallbacks, transferred_bytes, recordings, replays;
     } counters;
 };
 
@@ -153,6 +187,19 @@ tc_status tc_entry_check_shape(const tc_entry *entry, int32_t feed, const tc_sha
 /** Makes the packed weights and invariants of `frame` that it lacks or whose variables have
  * changed. The store is locked for reading, or its writer mutex held. */
 tc_status tc_frame_pack(tc_session *session, const tc_bound_plan *bound, tc_frame *frame);
+
+/* segments_frame.c */
+
+/** What `bound`, whose plan has segments, uses of devices; copies its constants there. */
+tc_status tc_bind_segments(tc_session *session, tc_bound_plan *bound);
+void tc_unbind_segments(tc_session *session, tc_bound_plan *bound);
+/** Memory and queues on devices for a new frame: RESOURCE_EXHAUSTED names what is needed. */
+tc_status tc_segments_frame_create(tc_session *session, const tc_bound_plan *bound,
+                                   tc_frame *frame);
+void tc_segments_frame_free(const tc_bound_plan *bound, tc_frame *frame);
+/** Frees the frames of all programs of `session` that no run uses and that have memory on devices;
+ * false when there was none. */
+bool tc_session_trim(tc_session *session);
 
 /* initialize.c */
 

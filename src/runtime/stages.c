@@ -452,16 +452,18 @@ tc_status tc_staged_run_all(tc_run *r, const tc_inputs *inputs, tc_tensor **outp
     for (int32_t i = 0; i < entry->n_fetches; i++)
         s->outputs[i] = outputs[i];
     tc_status status = check_tensors(entry, s);
-    size_t copied_bytes = 0;
+    size_t copied_bytes = 0, transferred_bytes = 0;
     r->staged = s;
     if (status == TC_OK)
         status = tc_run_guarded(r, entry->program->writes);
-    for (int32_t i = 0; i < entry->staged->stages.count && s->stages[i].bound; i++)
+    for (int32_t i = 0; i < entry->staged->stages.count && s->stages[i].bound; i++) {
         copied_bytes += s->stages[i].bound->plan->copied_bytes;
+        transferred_bytes += s->stages[i].bound->plan->transferred_bytes;
+    }
     hand_over(entry, s, status, outputs);
     give_back(r->session, entry, s);
     if (status == TC_OK)
-        tc_run_count(r, copied_bytes);
+        tc_run_count(r, copied_bytes, transferred_bytes);
     return status;
 }
 

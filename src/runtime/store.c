@@ -25,6 +25,7 @@ tc_status tc_store_create(tc_runtime *runtime, tc_store **out)
     store->references = 1;
     pthread_mutex_init(&store->writer, NULL);
     pthread_mutex_init(&store->table, NULL);
+    pthread_mutex_init(&store->moves, NULL);
 
     pthread_mutexattr_t recursive;
     pthread_mutexattr_init(&recursive);
@@ -55,6 +56,7 @@ void tc_store_release(tc_store *store)
 {
     if (!store || atomic_fetch_sub_explicit(&store->references, 1, memory_order_acq_rel) != 1)
         return;
+    tc_store_leave_devices(store);
     for (size_t i = 0; i < store->variables.count; i++) {
         tc_variable *variable = store->variables.data[i];
         tc_tensor_release(variable->tensor);
@@ -66,6 +68,7 @@ void tc_store_release(tc_store *store)
     /* Whoever held packed forms held the store too. */
     pthread_mutex_destroy(&store->writer);
     pthread_mutex_destroy(&store->table);
+    pthread_mutex_destroy(&store->moves);
     pthread_mutex_destroy(&store->init);
     pthread_rwlock_destroy(&store->lock);
     tc_runtime_release(store->runtime);
@@ -147,9 +150,10 @@ tc_status tc_store_declare(tc_store *store, const char *name, tc_dtype dtype, co
 void tc_store_fill(tc_store *store, tc_variable *variable, tc_tensor *tensor)
 {
     pthread_rwlock_wrlock(&store->lock);
-    bool first = !variable->tensor;
+    bool first = !tc_variable_has_content(variable);
     if (first) {
         variable->tensor = tensor;
+        atomic_store_explicit(&variable->places, TC_PLACE_BIT(0), memory_order_release);
         variable->version++;
         store->fills++;
     }
@@ -161,6 +165,19 @@ void tc_store_fill(tc_store *store, tc_variable *variable, tc_tensor *tensor)
 /*
  * Reading and replacing contents
  */
+
+/* The variable number `i` for a visit; NULL: there are no more. `*skip` for one without meaning.
+ */
+static tc_variable *visited(tc_store *store, size_t i, bool *skip)
+{
+    pthread_mutex_lock(&store->table);
+    tc_variable *variable = i < store->variables.count ? store->variables.data[i] : NULL;
+    *skip = variable && !variable->declared &&
+            !tc_variable_has_content(variable); /* left over from a failure */
+    pthread_mutex_unlock(&store->table);
+    return variable;
+}
+
 tc_status tc_store_visit(tc_store *store,
                          tc_status (*visitor)(void *context, const tc_variable_info *variable),
                          void *context, uint64_t *step)
@@ -172,14 +189,15 @@ tc_status tc_store_visit(tc_store *store,
     if (step)
         *step = store->step;
     for (size_t i = 0; status == TC_OK; i++) {
-        pthread_mutex_lock(&store->table);
-        const tc_variable *variable = i < store->variables.count ? store->variables.data[i] : NULL;
-        bool left_over = variable && !variable->declared && !variable->tensor; /* of a failure */
-        pthread_mutex_unlock(&store->table);
+        bool skip;
+        tc_variable *variable = visited(store, i, &skip);
         if (!variable)
             break;
-        if (left_over)
+        if (skip)
             continue;
+        status = tc_store_move(store, &variable, 1, 0);
+        if (status != TC_OK)
+            break;
         tc_variable_info info = {.name = variable->name,
                                  .dtype = variable->dtype,
                                  .shape = variable->shape,
@@ -196,18 +214,20 @@ tc_status tc_store_read(tc_store *store, const char *name, tc_tensor **out)
         return tc_fail(TC_INVALID_ARGUMENT, "store read: store, name or out is NULL");
     *out = NULL;
     pthread_mutex_lock(&store->table);
-    const tc_variable *variable = find_variable(store, name);
+    tc_variable *variable = find_variable(store, name);
     pthread_mutex_unlock(&store->table);
     if (!variable)
         return tc_fail(TC_NOT_FOUND, "store read: there is no variable '%s'", name);
     tc_status status = TC_OK;
     pthread_rwlock_rdlock(&store->lock);
-    if (!variable->tensor)
+    if (!tc_variable_has_content(variable))
         status = tc_fail(TC_FAILED_PRECONDITION,
                          "store read: variable '%s' has no content yet; call "
                          "tc_session_initialize or restore a checkpoint",
                          name);
     else
+        status = tc_store_move(store, &variable, 1, 0);
+    if (status == TC_OK)
         status = tc_tensor_check(variable->tensor);
     if (status == TC_OK)
         status = tc_tensor_create_copy(variable->dtype, variable->shape,
@@ -266,6 +286,7 @@ static tc_status swap_contents(size_t count, tc_variable *const *variables, tc_t
                                   "the tensor to restore"));
     for (size_t i = 0; i < count; i++) {
         tc_tensor *old = variables[i]->tensor;
+        atomic_store_explicit(&variables[i]->places, TC_PLACE_BIT(0), memory_order_release);
         variables[i]->tensor = copies[i];
         variables[i]->mapped = tc_tensor_is_mapped(copies[i]);
         variables[i]->dtype = tc_tensor_dtype(copies[i]);

@@ -1,9 +1,10 @@
 /*
- * The store: contents of variables by name, and packed weights by content.
+ * The store: contents of variables by name, wherever they lie, and packed weights by content.
  *
  * Two locks. `writer` is held by a run that writes from its start to its end and by a restore:
  * writers exclude each other. `lock` is held for reading by runs that only read and by visits, and
- * for writing only while a writer commits: readers go on while a training step computes.
+ * for writing only while a writer commits: readers go on while a training step computes. Whoever
+ * holds one of them may bring contents to another device, under a third one, `moves`.
  */
 #ifndef TC_RUNTIME_STORE_H
 #define TC_RUNTIME_STORE_H
@@ -15,13 +16,27 @@
 #include "compiler/plan.h"
 #include "runtime/runtime.h"
 
+/** Memory of a variable on a device. Constant once it is in the list. */
+typedef struct tc_mirror {
+    struct tc_mirror *next;
+    void *memory;
+    int32_t device;
+} tc_mirror;
+
+/** The places of a content: bit i is device i, bit 0 the tensor. */
+#define TC_PLACE_BIT(device) ((uint64_t)1 << (device))
+
 typedef struct tc_variable {
     const char *name; /* owned */
     tc_dtype dtype;
     tc_shape shape;
-    tc_tensor *tensor; /* NULL: no content yet. Replaced or written only under the write lock. */
-    uint64_t version;  /* raised whenever the content changes from outside of plans */
-    bool declared;     /* by a session; otherwise restored ahead of one */
+    tc_tensor *tensor;  /* NULL: no content yet. Replaced or written only under the write lock, or,
+                           while the content is elsewhere, under `moves`. */
+    tc_mirror *mirrors; /* added under `moves`; stay as long as dtype and shape */
+    _Atomic uint64_t places; /* that have the content: more of them are added under `moves`, some
+                                are taken away only under the write lock */
+    uint64_t version;        /* raised whenever the content changes from outside of plans */
+    bool declared;           /* by a session; otherwise restored ahead of one */
     bool mapped; /* the content lies in a file: runs call tc_store_prepare before they use it */
 } tc_variable;
 
@@ -55,7 +70,10 @@ struct tc_store {
     TC_VECTOR(tc_variable *) variables;
     tc_map names;
     tc_packed *packed;
-    uint64_t step; /* written under the write lock */
+    pthread_mutex_t moves; /* guards mirrors, constants and queues */
+    struct tc_placed *placed;
+    tc_queue **queues; /* per device; NULL: none yet */
+    uint64_t step;     /* written under the write lock */
     /* Contents that came from elsewhere than commits. Raised under the write lock, of which a run
      * that holds the writer mutex alone knows nothing. */
     _Atomic uint64_t fills;
@@ -77,6 +95,53 @@ void tc_store_fill(tc_store *store, tc_variable *variable, tc_tensor *tensor);
  * `written`. DATA_LOSS when the file is damaged, RESOURCE_EXHAUSTED.
  */
 tc_status tc_store_prepare(tc_store *store, tc_variable *variable, bool written);
+
+/* moves.c */
+
+/** Where `device` has the content of `variable`, whether or not it is current; NULL: nowhere. */
+void *tc_variable_memory(const tc_variable *variable, int32_t device);
+/** Whether `variable` has a content anywhere. */
+static inline bool tc_variable_has_content(const tc_variable *variable)
+{
+    return atomic_load_explicit(&variable->places, memory_order_acquire) != 0;
+}
+/** Whether `device` has the current content. */
+static inline bool tc_variable_is_at(const tc_variable *variable, int32_t device)
+{
+    return atomic_load_explicit(&variable->places, memory_order_acquire) & TC_PLACE_BIT(device);
+}
+/**
+ * Brings the contents of those of `count` variables that have one to `device`, 0 being the CPU, and
+ * waits for that. The caller holds the read lock or the writer mutex. RESOURCE_EXHAUSTED,
+ * UNAVAILABLE when the device that has it is lost, DATA_LOSS.
+ */
+tc_status tc_store_move(tc_store *store, tc_variable *const *variables, int32_t count,
+                        int32_t device);
+/** Frees what the store has on devices. */
+void tc_store_leave_devices(tc_store *store);
+
+/** A constant on a device, shared by all plans of the store. */
+typedef struct tc_placed {
+    struct tc_placed *next;
+    tc_tensor *tensor; /* retained: who else has it is known by its data */
+    void *memory;
+    int32_t device;
+    int32_t references;
+} tc_placed;
+
+/** A reference to `tensor` on `device`, copied there now unless it is there. */
+tc_status tc_store_place(tc_store *store, tc_tensor *tensor, int32_t device, tc_placed **out);
+void tc_store_unplace(tc_store *store, tc_placed *placed);
+
+/** UNAVAILABLE when work on `device` has failed before. */
+tc_status tc_device_check(const tc_device *device);
+/** Waits for `queue` of `device`, which is lost when that fails. */
+tc_status tc_device_wait(tc_device *device, tc_queue *queue);
+/** Memory of `device` for `what`: RESOURCE_EXHAUSTED with what is needed and what is free. */
+tc_status tc_device_allocate(const tc_device *device, size_t bytes, const char *what,
+                             void **memory);
+
+/* packed.c */
 
 /**
  * A reference to what `pack` makes of `sources`, made now on the threads of `pool` when the store
