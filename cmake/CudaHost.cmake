@@ -20,9 +20,9 @@ set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG")
 set(CMAKE_CXX_FLAGS_DEBUG "-O1 -g")
 
 set(warnings -Wall -Wextra -Wno-unknown-pragmas $<$<BOOL:${TENSORC_WERROR}>:-Werror>)
-set(plain_options -O2 -g1 -fPIC -ffp-contract=off -fno-math-errno
+set(plain_options -O2 -g1 -gdwarf-4 -fPIC -ffp-contract=off -fno-math-errno
     -ffunction-sections -fdata-sections -ffile-prefix-map=${PROJECT_SOURCE_DIR}/=)
-set(kernel_options ${plain_options} -fsanitize=thread -fno-omit-frame-pointer
+set(kernel_options ${plain_options} -fsanitize=thread,bounds,alignment -fno-omit-frame-pointer
     $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-fno-gnu-unique>)
 
 # tc_cuda_host_target(<target> [<option>...]): with these options instead of the folder's, among
@@ -50,7 +50,7 @@ target_link_libraries(tc_cuda_host PRIVATE pthread dl)
 
 # What every library of kernels has of its own.
 add_library(tc_cuda_host_hooks OBJECT ${TC_CUDA_HOST_DIR}/hooks.cpp)
-tc_cuda_host_target(tc_cuda_host_hooks ${plain_options} ${warnings})
+tc_cuda_host_target(tc_cuda_host_hooks ${plain_options} -fno-builtin ${warnings})
 
 # tc_cuda_host_kernels(<target> <file.cu>...): objects of kernels. Each file is included by one that
 # a C++ compiler takes for its own.
@@ -85,7 +85,7 @@ foreach(source ${sources})
     cmake_path(GET source STEM unit)
     string(REGEX REPLACE "^test_" "test_cuda_host_" name ${unit})
     tc_cuda_host_kernels(${name}_objects ${source})
-    target_include_directories(${name}_objects PRIVATE ${PROJECT_SOURCE_DIR}/tests)
+    target_include_directories(${name}_objects PRIVATE ${PROJECT_SOURCE_DIR}/tests ${TC_CUDA_HOST_DIR})
     target_include_directories(${name}_objects SYSTEM PRIVATE ${CMOCKA_INCLUDE_DIRS})
     add_executable(${name} $<TARGET_OBJECTS:${name}_objects> $<TARGET_OBJECTS:tc_cuda_host_hooks>)
     set_target_properties(${name} PROPERTIES LINKER_LANGUAGE CXX LINK_OPTIONS "")

@@ -10,4 +10,13 @@ enum tc_cuda_host_access_kind { TC_ACCESS_READ, TC_ACCESS_WRITE, TC_ACCESS_ATOMI
 void tc_cuda_host_access(const void *address, size_t bytes, tc_cuda_host_access_kind kind,
                          const void *pc);
 
+/* What the compiler found about to happen: "index 4 of an array of 'int[4]'". In code of the host,
+ * ends the program. */
+void tc_cuda_host_undefined(const char *what, const char *file, unsigned line);
+
+/* As those of string.h, with their accesses checked. */
+void *tc_cuda_host_memcpy(void *to, const void *from, size_t bytes, const void *pc);
+void *tc_cuda_host_memmove(void *to, const void *from, size_t bytes, const void *pc);
+void *tc_cuda_host_memset(void *to, int value, size_t bytes, const void *pc);
+
 #endif

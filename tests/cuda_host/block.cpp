@@ -15,14 +15,6 @@
 #include "report.h"
 #include "shadow.h"
 
-/* The variables that kernels see as constants. */
-extern uint3 tc_cuda_host_thread_index asm("threadIdx");
-extern uint3 tc_cuda_host_block_index asm("blockIdx");
-extern dim3 tc_cuda_host_block_dim asm("blockDim");
-extern dim3 tc_cuda_host_grid_dim asm("gridDim");
-uint3 tc_cuda_host_thread_index, tc_cuda_host_block_index;
-dim3 tc_cuda_host_block_dim, tc_cuda_host_grid_dim;
-
 namespace cuda_host
 {
 
@@ -32,16 +24,18 @@ __thread thread *current;
 
 static const launch *running;
 static dim3 running_block;
-static context scheduler; /* where fibers go when there is nothing to switch to */
-static fiber *idle;       /* fibers without a thread */
+static uint3 thread_index; /* of the current thread */
+static context scheduler;  /* where fibers go when there is nothing to switch to */
+static fiber *idle;        /* fibers without a thread */
 static cudaError_t failure;
 static std::string failure_text;
+static const void *failure_pc; /* of an access, else NULL */
 
 static void take(thread *t)
 {
     t->state = RUNNING;
     current = t;
-    tc_cuda_host_thread_index = t->index;
+    thread_index = t->index;
 }
 
 static void make_ready(thread *t)
@@ -303,6 +297,7 @@ static void record_failure(cudaError_t error, const thread *t, const char *forma
         return;
     now.failed = true;
     failure = error;
+    failure_pc = nullptr;
     char where[128], what[1024];
     uint3 index = t ? t->index : uint3{0, 0, 0};
     snprintf(where, sizeof where, "block (%u,%u,%u) thread (%u,%u,%u): ", running_block.x,
@@ -311,17 +306,32 @@ static void record_failure(cudaError_t error, const thread *t, const char *forma
     failure_text = std::string(where) + what;
 }
 
+/* The stack of the thread is abandoned: kernels have nothing to clean up. */
+[[noreturn]] static void leave_kernel()
+{
+    context nowhere;
+    current = nullptr;
+    fiber_switch(&nowhere, &scheduler);
+    __builtin_unreachable();
+}
+
 void fail_thread(cudaError_t error, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
     record_failure(error, current, format, arguments);
     va_end(arguments);
-    /* Its stack is abandoned: kernels have nothing to clean up. */
-    context nowhere;
-    current = nullptr;
-    fiber_switch(&nowhere, &scheduler);
-    __builtin_unreachable();
+    leave_kernel();
+}
+
+void fail_access(const void *pc, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    record_failure(cudaErrorIllegalAddress, current, format, arguments);
+    va_end(arguments);
+    failure_pc = pc;
+    leave_kernel();
 }
 
 static void fail_waiting(const thread *t, const char *format, ...)
@@ -380,7 +390,7 @@ static bool run_block(const launch &l)
         now.threads[i].synced = 0;
     }
     shadow_begin_block();
-    tc_cuda_host_block_index = {running_block.x, running_block.y, running_block.z};
+
     while (!now.failed) {
         context *to;
         if (now.fresh < now.count) {
@@ -428,8 +438,7 @@ cudaError_t run_launch(const launch &l)
     if (lost() != cudaSuccess)
         return lost();
     running = &l;
-    tc_cuda_host_block_dim = l.block;
-    tc_cuda_host_grid_dim = l.grid;
+
     uint32_t i = 0;
     for (uint32_t z = 0; z < l.block.z; z++)
         for (uint32_t y = 0; y < l.block.y; y++)
@@ -449,6 +458,9 @@ cudaError_t run_launch(const launch &l)
     if (good)
         return cudaSuccess;
     drop_fibers();
+    std::string place = failure_pc ? code_location(failure_pc) : "";
+    if (!place.empty())
+        failure_text += " at " + place;
     lose_device(failure, "kernel " + kernel_name(l.call.kernel) + " " + failure_text);
     return failure;
 }
@@ -466,6 +478,26 @@ uint64_t tc_cuda_host_warp(tc_cuda_host_exchange kind, unsigned mask, uint64_t v
                            int width, const char *file, int line)
 {
     return wait_in_warp(static_cast<uint8_t>(kind), mask, value, argument, width, {file, line});
+}
+
+uint3 tc_cuda_host_thread_index(void)
+{
+    return thread_index;
+}
+
+uint3 tc_cuda_host_block_index(void)
+{
+    return running_block;
+}
+
+dim3 tc_cuda_host_block_dim(void)
+{
+    return running->block;
+}
+
+dim3 tc_cuda_host_grid_dim(void)
+{
+    return running->grid;
 }
 
 unsigned tc_cuda_host_lane(void)

@@ -55,6 +55,10 @@ extern __thread thread *current __attribute__((tls_model("initial-exec")));
 [[noreturn]] void fail_thread(cudaError_t error, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/** Likewise, of an access at `pc`. */
+[[noreturn]] void fail_access(const void *pc, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
 } // namespace cuda_host
 
 #endif

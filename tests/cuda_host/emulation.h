@@ -29,7 +29,7 @@ void forget_errors();
 /*
  * Devices
  */
-constexpr int max_devices = 8;
+constexpr int max_devices = 4;
 constexpr size_t shared_bytes_limit = 227 << 10;
 
 int device_count();

@@ -1,10 +1,11 @@
 /*
- * What code compiled with -fsanitize=thread calls at every access. Built into each library of
+ * What code compiled with -fsanitize=thread,bounds,alignment calls. Built into each library of
  * kernels, hidden, so that neither the thread sanitizer's own runtime nor another library's is
  * called instead.
  */
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "access.h"
 
@@ -117,3 +118,65 @@ TC_ATOMICS(8, uint8_t)
 TC_ATOMICS(16, uint16_t)
 TC_ATOMICS(32, uint32_t)
 TC_ATOMICS(64, uint64_t)
+
+/*
+ * The accesses that no instrumentation sees, by the names that the compiler calls them.
+ */
+TC_HOOK void *memcpy(void *to, const void *from, size_t bytes)
+{
+    return tc_cuda_host_memcpy(to, from, bytes, TC_PC);
+}
+TC_HOOK void *memmove(void *to, const void *from, size_t bytes)
+{
+    return tc_cuda_host_memmove(to, from, bytes, TC_PC);
+}
+TC_HOOK void *memset(void *to, int value, size_t bytes)
+{
+    return tc_cuda_host_memset(to, value, bytes, TC_PC);
+}
+
+/*
+ * Indexes and alignments: GPUs refuse accesses that are not aligned to their size. The structs are
+ * those that GCC and Clang describe a place with.
+ */
+struct source_location {
+    const char *file;
+    uint32_t line, column;
+};
+struct type_descriptor {
+    uint16_t kind, info;
+    char name[1];
+};
+struct out_of_bounds {
+    source_location at;
+    const type_descriptor *array, *index;
+};
+struct type_mismatch {
+    source_location at;
+    const type_descriptor *type;
+    unsigned char alignment_bits, check;
+};
+
+TC_HOOK void __ubsan_handle_out_of_bounds(out_of_bounds *data, uintptr_t index)
+{
+    char what[256];
+    snprintf(what, sizeof what, "index %td of an array of type %s", static_cast<ptrdiff_t>(index),
+             data->array->name);
+    tc_cuda_host_undefined(what, data->at.file, data->at.line);
+}
+TC_HOOK void __ubsan_handle_out_of_bounds_abort(out_of_bounds *data, uintptr_t index)
+{
+    __ubsan_handle_out_of_bounds(data, index);
+}
+TC_HOOK void __ubsan_handle_type_mismatch_v1(type_mismatch *data, uintptr_t address)
+{
+    char what[256];
+    snprintf(what, sizeof what, "%s of type %s at 0x%zx, which is not a multiple of %u",
+             data->check == 0 ? "reads a value" : "touches a value", data->type->name,
+             static_cast<size_t>(address), 1u << data->alignment_bits);
+    tc_cuda_host_undefined(what, data->at.file, data->at.line);
+}
+TC_HOOK void __ubsan_handle_type_mismatch_v1_abort(type_mismatch *data, uintptr_t address)
+{
+    __ubsan_handle_type_mismatch_v1(data, address);
+}

@@ -5,6 +5,7 @@
 
 #include <map>
 
+#include "cuda_host.h"
 #include "emulation.h"
 
 namespace cuda_host
@@ -320,4 +321,10 @@ cudaError_t cudaDeviceEnablePeerAccess(int peer, unsigned int)
 cudaError_t cudaDeviceDisablePeerAccess(int peer)
 {
     return cudaDeviceEnablePeerAccess(peer, 0);
+}
+
+void tc_cuda_host_reset(void)
+{
+    drop_all_work();
+    forget_errors();
 }

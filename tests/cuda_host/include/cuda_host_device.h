@@ -27,13 +27,17 @@
 #endif
 
 /*
- * Declared constant because they are for the thread that reads them: nothing needs to read them
- * again after a barrier. The emulation writes them through other names.
+ * Constant functions, since for the thread that calls them the results never change, and values
+ * because instrumented code should see no memory of the emulation.
  */
-extern const uint3 threadIdx;
-extern const uint3 blockIdx;
-extern const dim3 blockDim;
-extern const dim3 gridDim;
+__attribute__((const)) uint3 tc_cuda_host_thread_index(void);
+__attribute__((const)) uint3 tc_cuda_host_block_index(void);
+__attribute__((const)) dim3 tc_cuda_host_block_dim(void);
+__attribute__((const)) dim3 tc_cuda_host_grid_dim(void);
+#define threadIdx tc_cuda_host_thread_index()
+#define blockIdx  tc_cuda_host_block_index()
+#define blockDim  tc_cuda_host_block_dim()
+#define gridDim   tc_cuda_host_grid_dim()
 static constexpr int warpSize = 32;
 
 #define TC_SITE_PARAMETERS const char *file = __builtin_FILE(), int line = __builtin_LINE()
@@ -63,8 +67,8 @@ uint64_t tc_cuda_host_warp(tc_cuda_host_exchange kind, unsigned mask, uint64_t v
                            int width, const char *file, int line);
 void *tc_cuda_host_shared(void);
 void tc_cuda_host_fence(void);
-/* Tells of an atomic access that follows at once. */
-void tc_cuda_host_atomic(const volatile void *address, unsigned bytes);
+/* Tells of an atomic access that follows at once, in a function that returns to `pc`. */
+void tc_cuda_host_atomic(const volatile void *address, unsigned bytes, const void *pc);
 [[noreturn]] void tc_cuda_host_trap(const char *what, const char *file, int line);
 /* Number of the thread within its warp. */
 unsigned tc_cuda_host_lane(void);
@@ -194,7 +198,7 @@ TC_WARP_REDUCE(__reduce_xor_sync, unsigned, TC_WARP_XOR)
     __attribute__((noinline, no_sanitize("thread"))) static T name(T *address,                    \
                                                                    std::type_identity_t<T> value) \
     {                                                                                             \
-        tc_cuda_host_atomic(address, sizeof(T));                                                  \
+        tc_cuda_host_atomic(address, sizeof(T), __builtin_return_address(0));                     \
         T old = *address;                                                                         \
         *address = (result);                                                                      \
         return old;                                                                               \
@@ -216,7 +220,7 @@ __attribute__((noinline, no_sanitize("thread"))) static T atomicCAS(T *address,
                                                                     std::type_identity_t<T> compare,
                                                                     std::type_identity_t<T> value)
 {
-    tc_cuda_host_atomic(address, sizeof(T));
+    tc_cuda_host_atomic(address, sizeof(T), __builtin_return_address(0));
     T old = *address;
     if (old == compare)
         *address = value;
