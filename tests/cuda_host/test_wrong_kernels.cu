@@ -31,7 +31,7 @@ static __global__ void write_after_reads(int *to)
         value = 1;
     __syncthreads();
     to[threadIdx.x] = value;
-    if (threadIdx.x == 63)
+    if (threadIdx.x == 62)
         value = 2;
 }
 
@@ -42,7 +42,7 @@ static void races_in_shared_memory(void **)
               no_barrier, 1, 64, 0, to.at);
     run_wrong({"race: reads 4 bytes", "written by thread", "no barrier in between"},
               no_second_barrier, 1, 64, 0, to.at);
-    run_wrong({"race: writes 4 bytes", "thread (63,0,0)", "read by thread"}, write_after_reads, 1,
+    run_wrong({"race: writes 4 bytes", "thread (62,0,0)", "read by thread"}, write_after_reads, 1,
               64, 0, to.at);
 }
 
