@@ -268,7 +268,7 @@ static inline dim3 tc_grid(int64_t count, int64_t groups, int width)
 /*
  * Broadcasts
  */
-/** Division by a number of at least 2, as a multiplication. */
+/** Division by a positive number, as a multiplication. */
 struct tc_divisor {
     uint64_t magic; /* 2^(63 + shift) / size, rounded up, where 2^shift is not below size */
     int64_t size;
@@ -282,7 +282,7 @@ static inline tc_divisor tc_divisor_of(int64_t size)
         d.shift++;
     unsigned __int128 power = static_cast<unsigned __int128>(1) << (63 + d.shift);
     d.magic = static_cast<uint64_t>(power / static_cast<uint64_t>(size)) + 1;
-    d.shift--;
+    d.shift--; /* of the 64 bits below the high half of the product, 63 count */
     return d;
 }
 
@@ -290,6 +290,8 @@ static inline tc_divisor tc_divisor_of(int64_t size)
  * show. */
 static __device__ __forceinline__ int64_t tc_divide(int64_t n, const tc_divisor &d)
 {
+    if (d.size == 1)
+        return n;
     uint64_t high = __umul64hi(static_cast<uint64_t>(n), d.magic);
     return static_cast<int64_t>(high >> d.shift);
 }
