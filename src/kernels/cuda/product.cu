@@ -13,7 +13,6 @@ static bool merge(tc_cuda_batch_dim *last, const tc_cuda_batch_dim *next)
     return true;
 }
 
-/* The batch from shapes whose two last dimensions are `step` elements of each operand. */
 static void read_batch(const tc_prepare *prepare, tc_cuda_product *p)
 {
     const tc_shape *a = &prepare->inputs[0].shape, *b = &prepare->inputs[1].shape;
@@ -61,11 +60,11 @@ tc_cuda_product tc_cuda_product_read(const tc_prepare *prepare)
     p.a_ld = p.a_turned ? p.m : p.k;
     p.b_ld = p.b_turned ? p.k : p.n;
     read_batch(prepare, &p);
-    const tc_cuda_batch_dim *last = &p.batch[p.rank - 1];
-    if (p.rank > 0 && last->b == 0 && last->a == p.m * p.k && !p.a_turned) {
-        p.m *= last->size;
-        p.items /= last->size;
+    /* Rows of a, one matrix behind the other, are those of a taller one. */
+    if (p.rank > 0 && p.batch[p.rank - 1].b == 0 && !p.a_turned) {
         p.rank--;
+        p.m *= p.batch[p.rank].size;
+        p.items /= p.batch[p.rank].size;
     }
     return p;
 }
