@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/dtype.h"
+#include "core/normal.h"
 #include "kernels/cpu/isa/convert16.h"
 #include "kernels/cpu/isa/philox.h"
 #include "kernels/cpu/isa/simd.h"
@@ -24,50 +25,17 @@ typedef struct random_params {
     bool copy;                 /* dropout: pass x on */
 } random_params;
 
-/* Coefficients of AS 241, PPND7 and PPND16 (Wichura 1988), in rising powers. */
-static const float f32_center_above[] = {3.3871327179e+00f, 5.0434271938e+01f, 1.5929113202e+02f,
-                                         5.9109374720e+01f};
-static const float f32_center_below[] = {1.0f, 1.7895169469e+01f, 7.8757757664e+01f,
-                                         6.7187563600e+01f};
-static const float f32_tail_above[] = {1.4234372777e+00f, 2.7568153900e+00f, 1.3067284816e+00f,
-                                       1.7023821103e-01f};
-static const float f32_tail_below[] = {1.0f, 7.3700164250e-01f, 1.2021132975e-01f};
-static const double f64_center_above[] = {3.3871328727963666080e+00, 1.3314166789178437745e+02,
-                                          1.9715909503065514427e+03, 1.3731693765509461125e+04,
-                                          4.5921953931549871457e+04, 6.7265770927008700853e+04,
-                                          3.3430575583588128105e+04, 2.5090809287301226727e+03};
-static const double f64_center_below[] = {1.0,
-                                          4.2313330701600911252e+01,
-                                          6.8718700749205790830e+02,
-                                          5.3941960214247511077e+03,
-                                          2.1213794301586595867e+04,
-                                          3.9307895800092710610e+04,
-                                          2.8729085735721942674e+04,
-                                          5.2264952788528545610e+03};
-static const double f64_tail_above[] = {1.42343711074968357734e+00, 4.63033784615654529590e+00,
-                                        5.76949722146069140550e+00, 3.64784832476320460504e+00,
-                                        1.27045825245236838258e+00, 2.41780725177450611770e-01,
-                                        2.27238449892691845833e-02, 7.74545014278341407640e-04};
-static const double f64_tail_below[] = {1.0,
-                                        2.05319162663775882187e+00,
-                                        1.67638483018380384940e+00,
-                                        6.89767334985100004550e-01,
-                                        1.48103976427480074590e-01,
-                                        1.51986665636164571966e-02,
-                                        5.47593808499534494600e-04,
-                                        1.05075007164441684324e-09};
-static const double f64_far_above[] = {6.65790464350110377720e+00, 5.46378491116411436990e+00,
-                                       1.78482653991729133580e+00, 2.96560571828504891230e-01,
-                                       2.65321895265761230930e-02, 1.24266094738807843860e-03,
-                                       2.71155556874348757815e-05, 2.01033439929228813265e-07};
-static const double f64_far_below[] = {1.0,
-                                       5.99832206555887937690e-01,
-                                       1.36929880922735805310e-01,
-                                       1.48753612908506148525e-02,
-                                       7.86869131145613259100e-04,
-                                       1.84631831751005468180e-05,
-                                       1.42151175831644588870e-07,
-                                       2.04426310338993978564e-15};
+/* Coefficients of core/normal.h. */
+static const float f32_center_above[] = {TC_NORMAL_F32_CENTER_ABOVE};
+static const float f32_center_below[] = {TC_NORMAL_F32_CENTER_BELOW};
+static const float f32_tail_above[] = {TC_NORMAL_F32_TAIL_ABOVE};
+static const float f32_tail_below[] = {TC_NORMAL_F32_TAIL_BELOW};
+static const double f64_center_above[] = {TC_NORMAL_F64_CENTER_ABOVE};
+static const double f64_center_below[] = {TC_NORMAL_F64_CENTER_BELOW};
+static const double f64_tail_above[] = {TC_NORMAL_F64_TAIL_ABOVE};
+static const double f64_tail_below[] = {TC_NORMAL_F64_TAIL_BELOW};
+static const double f64_far_above[] = {TC_NORMAL_F64_FAR_ABOVE};
+static const double f64_far_below[] = {TC_NORMAL_F64_FAR_BELOW};
 
 #define S          float
 #define V          tc_f32v
