@@ -74,14 +74,11 @@ static inline tc_cuda_finish tc_cuda_epilogue_bind(const tc_cuda_epilogue *e,
                           e->wide};
 }
 
-/** f(x), in float or double. */
-template <typename C>
-static __device__ __forceinline__ C tc_cuda_activate(tc_cuda_activation f, C x)
+/* The functions that take many instructions: kept in one place, as a thread has many elements. */
+template <typename C> static __device__ __attribute__((noinline)) C tc_cuda_curve(int32_t f, C x)
 {
     const C half = static_cast<C>(0.5), one = 1;
     switch (f) {
-    case TC_CUDA_NONE: break;
-    case TC_CUDA_RELU: return x < 0 ? static_cast<C>(0) : x; /* NaN stays */
     case TC_CUDA_SIGMOID: return one / (one + exp(-x));
     case TC_CUDA_TANH: return tanh(x);
     case TC_CUDA_GELU: return half * x * erfc(x * static_cast<C>(-0.70710678118654752440));
@@ -89,8 +86,17 @@ static __device__ __forceinline__ C tc_cuda_activate(tc_cuda_activation f, C x)
         C cube = static_cast<C>(0.044715) * x * x * x;
         return half * x * (one + tanh(static_cast<C>(0.79788456080286535588) * (x + cube)));
     }
+    default: return x;
     }
-    return x;
+}
+
+/** f(x), in float or double. */
+template <typename C>
+static __device__ __forceinline__ C tc_cuda_activate(tc_cuda_activation f, C x)
+{
+    if (f == TC_CUDA_RELU)
+        return x < 0 ? static_cast<C>(0) : x; /* NaN stays */
+    return f == TC_CUDA_NONE ? x : tc_cuda_curve(static_cast<int32_t>(f), x);
 }
 
 /** Element `channel` of scale or bias. */

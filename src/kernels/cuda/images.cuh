@@ -8,13 +8,19 @@ extern "C" {
 #include "core/window.h"
 }
 
+/* Rare, and long: in one place. */
+static __device__ __attribute__((noinline)) int64_t tc_divide_wide(int64_t a, int64_t b)
+{
+    return a / b;
+}
+
 /** a / b of numbers that are not negative. Divisions of 64 bits take several times longer than
- * those of 32, and are rare. */
+ * those of 32. */
 static __device__ __forceinline__ int64_t tc_divide(int64_t a, int64_t b)
 {
     if (((a | b) >> 32) == 0)
         return static_cast<uint32_t>(a) / static_cast<uint32_t>(b);
-    return a / b;
+    return tc_divide_wide(a, b);
 }
 
 /** A place in planes of height[0] by height[1] elements. */
