@@ -52,6 +52,13 @@ target_link_libraries(tc_cuda_host PRIVATE pthread dl)
 add_library(tc_cuda_host_hooks OBJECT ${TC_CUDA_HOST_DIR}/hooks.cpp)
 tc_cuda_host_target(tc_cuda_host_hooks ${plain_options} -fno-builtin ${warnings})
 
+# What generated kernels are compiled with while tests run.
+string(JOIN "\", \"" options_of_kernels -g1 -gdwarf-4 -fPIC -ffp-contract=off -fno-math-errno
+    -fsanitize=thread,bounds,alignment)
+set_source_files_properties(${TC_CUDA_HOST_DIR}/compile.cpp PROPERTIES COMPILE_DEFINITIONS
+    "TC_CUDA_HOST_CXX=\"${CMAKE_CXX_COMPILER}\";TC_CUDA_HOST_INCLUDE=\"${TC_CUDA_HOST_DIR}/include\";TC_CUDA_HOST_HOOKS=\"$<TARGET_OBJECTS:tc_cuda_host_hooks>\";TC_CUDA_HOST_KERNEL_OPTIONS=\"${options_of_kernels}\"")
+add_dependencies(tc_cuda_host tc_cuda_host_hooks)
+
 # tc_cuda_host_kernels(<target> <file.cu>...): objects of kernels. Each file is included by one that
 # a C++ compiler takes for its own.
 function(tc_cuda_host_kernels target)

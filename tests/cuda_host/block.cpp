@@ -58,7 +58,7 @@ static void fiber_body()
             thread *t = &now.threads[now.fresh++];
             t->on = self;
             take(t);
-            running->call.call(running->call.arguments.get());
+            running->call(running->arguments.get());
             /* After waiting, others may have gone on in between: t is still this one. */
             thread_ended(t);
         }
@@ -222,6 +222,7 @@ static void exchange(thread *warp, uint32_t members, uint8_t kind)
         } else if (kind != TC_WARP_SYNC && shuffle_source(t, lane, &source)) {
             t->value = source < 32 && members >> source & 1u ? given[source] : undefined_value;
         }
+        now.warp_waits[t->number / 32]--;
         if (t == current)
             t->state = RUNNING;
         else
@@ -267,6 +268,7 @@ static uint64_t wait_in_warp(uint8_t kind, uint32_t mask, uint64_t value, int ar
     t->value = value;
     t->argument = argument;
     t->width = width;
+    now.warp_waits[t->number / 32]++;
     if (!exchange_if_complete(t))
         wait_for_others();
     return t->value;
@@ -285,7 +287,7 @@ static void thread_ended(thread *t)
     if (now.arrived && now.arrived == now.alive)
         open_barrier();
     thread *warp = &now.threads[number * 32];
-    for (uint32_t lane = 0; lane < 32 && now.warp_alive[number]; lane++)
+    for (uint32_t lane = 0; lane < 32 && now.warp_waits[number]; lane++)
         if (now.warp_alive[number] >> lane & 1u && warp[lane].state == AT_WARP)
             (void)exchange_if_complete(&warp[lane]);
 }
@@ -382,9 +384,10 @@ static bool run_block(const launch &l)
     now.first_at_barrier = nullptr;
     now.ready = nullptr;
     now.failed = false;
-    memset(now.warp_alive, 0, sizeof now.warp_alive);
-    for (uint32_t i = 0; i < now.count; i++)
-        now.warp_alive[i / 32] |= 1u << i % 32;
+    for (uint32_t i = 0; i < now.count; i += 32) {
+        now.warp_alive[i / 32] = now.count - i < 32 ? (1u << (now.count - i)) - 1u : ~0u;
+        now.warp_waits[i / 32] = 0;
+    }
     for (uint32_t i = 0; i < now.count; i++) {
         now.threads[i].state = FRESH;
         now.threads[i].synced = 0;
@@ -461,7 +464,8 @@ cudaError_t run_launch(const launch &l)
     std::string place = failure_pc ? code_location(failure_pc) : "";
     if (!place.empty())
         failure_text += " at " + place;
-    lose_device(failure, "kernel " + kernel_name(l.call.kernel) + " " + failure_text);
+    lose_device(failure,
+                "kernel " + (l.name.empty() ? kernel_name(l.kernel) : l.name) + " " + failure_text);
     return failure;
 }
 

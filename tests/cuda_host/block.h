@@ -42,8 +42,9 @@ struct block {
     thread *first_at_barrier;
     thread *ready, *last_ready;
     uint32_t warp_alive[max_threads / 32];
-    uint32_t time;    /* counts barriers and __syncwarps */
-    uint32_t barrier; /* `time` after the last barrier */
+    uint32_t warp_waits[max_threads / 32]; /* threads that wait for an exchange */
+    uint32_t time;                         /* counts barriers and __syncwarps */
+    uint32_t barrier;                      /* `time` after the last barrier */
     bool failed;
 };
 

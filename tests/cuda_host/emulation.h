@@ -60,12 +60,18 @@ bool nearest_allocation(const void *address, nearest *n);
  * Execution
  */
 struct launch {
-    tc_cuda_host_call call;
+    const void *kernel;
+    std::string name;                      /* empty: found from `kernel` when it is needed */
+    void (*call)(const void *arguments);   /* one thread */
+    std::shared_ptr<const char> arguments; /* kernels may read these bytes */
+    size_t argument_bytes;
     dim3 grid, block;
     size_t shared_bytes;
     int device;
 };
 
+/** Name of the kernel that this thread launches, where it is known; NULL elsewhere. */
+extern thread_local const char *launched_name;
 /** Runs a launch to its end. One at a time in the process: see `execution_lock`. */
 cudaError_t run_launch(const launch &l);
 extern std::recursive_mutex execution_lock;

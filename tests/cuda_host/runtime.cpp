@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include <map>
+#include <new>
 
 #include "cuda_host.h"
 #include "emulation.h"
@@ -293,13 +294,25 @@ static cudaError_t check_launch(const void *kernel, dim3 grid, dim3 block, size_
     return lost();
 }
 
-cudaError_t tc_cuda_host_enqueue(const tc_cuda_host_call &call, dim3 grid, dim3 block,
+cudaError_t tc_cuda_host_enqueue(const void *kernel, void (*call)(const void *arguments),
+                                 const void *arguments, size_t bytes, dim3 grid, dim3 block,
                                  size_t shared_bytes, cudaStream_t stream)
 {
-    cudaError_t error = check_launch(call.kernel, grid, block, shared_bytes, call.argument_bytes);
+    cudaError_t error = check_launch(kernel, grid, block, shared_bytes, bytes);
     if (error != cudaSuccess)
         return result(error);
-    launch l = {call, grid, block, shared_bytes, current_device()};
+    std::shared_ptr<char> copy(new (std::align_val_t(64)) char[bytes],
+                               [](char *p) { operator delete[](p, std::align_val_t(64)); });
+    memcpy(copy.get(), arguments, bytes);
+    launch l = {kernel,
+                launched_name ? launched_name : "",
+                call,
+                copy,
+                bytes,
+                grid,
+                block,
+                shared_bytes,
+                current_device()};
     return result(stream_push(stream, [l] { return run_launch(l); }));
 }
 

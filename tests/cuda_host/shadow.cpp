@@ -369,7 +369,7 @@ cudaError_t shadow_copy(const void *to, const void *from, size_t bytes)
 void shadow_begin_launch(const launch &l)
 {
     running = &l;
-    code = module_of(l.call.kernel);
+    code = module_of(l.kernel);
     static_region = nullptr;
     if (code) {
         region &r = static_regions[code];
@@ -453,8 +453,8 @@ static void check(const access &a, thread *t)
     if (at - reinterpret_cast<uintptr_t>(arena) < arena_bytes)
         refuse(a, "outside of shared memory");
     if (a.kind == TC_ACCESS_READ) {
-        range arguments = {reinterpret_cast<uintptr_t>(running->call.arguments.get()),
-                           running->call.argument_bytes};
+        range arguments = {reinterpret_cast<uintptr_t>(running->arguments.get()),
+                           running->argument_bytes};
         if (arguments.has(at, a.bytes))
             return;
         if (code)

@@ -9,8 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include <algorithm>
-
+#include "cuda_host_launch.h"
 #include "vector_types.h"
 
 #define __global__
@@ -193,15 +192,15 @@ TC_WARP_REDUCE(__reduce_xor_sync, unsigned, TC_WARP_XOR)
  * Atomics. One thread runs at a time, so plain accesses are atomic; they are not instrumented, as
  * the emulation is told of them.
  */
-#define TC_ATOMIC(name, result)                                                                   \
-    template <typename T>                                                                         \
-    __attribute__((noinline, no_sanitize("thread"))) static T name(T *address,                    \
-                                                                   std::type_identity_t<T> value) \
-    {                                                                                             \
-        tc_cuda_host_atomic(address, sizeof(T), __builtin_return_address(0));                     \
-        T old = *address;                                                                         \
-        *address = (result);                                                                      \
-        return old;                                                                               \
+#define TC_ATOMIC(name, result)                                               \
+    template <typename T>                                                     \
+    __attribute__((noinline, no_sanitize("thread"))) static T name(           \
+        T *address, typename tc_cuda_host_exactly<T>::type value)             \
+    {                                                                         \
+        tc_cuda_host_atomic(address, sizeof(T), __builtin_return_address(0)); \
+        T old = *address;                                                     \
+        *address = (result);                                                  \
+        return old;                                                           \
     }
 TC_ATOMIC(atomicAdd, static_cast<T>(old + value))
 TC_ATOMIC(atomicSub, static_cast<T>(old - value))
@@ -216,9 +215,9 @@ TC_ATOMIC(atomicDec, old == 0 || old > value ? value : old - 1)
 #undef TC_ATOMIC
 
 template <typename T>
-__attribute__((noinline, no_sanitize("thread"))) static T atomicCAS(T *address,
-                                                                    std::type_identity_t<T> compare,
-                                                                    std::type_identity_t<T> value)
+__attribute__((noinline, no_sanitize("thread"))) static T atomicCAS(
+    T *address, typename tc_cuda_host_exactly<T>::type compare,
+    typename tc_cuda_host_exactly<T>::type value)
 {
     tc_cuda_host_atomic(address, sizeof(T), __builtin_return_address(0));
     T old = *address;
@@ -414,8 +413,14 @@ static inline float __uint2float_rn(unsigned x)
     return static_cast<float>(x);
 }
 
-using std::max;
-using std::min;
+template <typename T> static inline T max(T a, T b)
+{
+    return a < b ? b : a;
+}
+template <typename T> static inline T min(T a, T b)
+{
+    return b < a ? b : a;
+}
 static inline float max(float a, float b)
 {
     return fmaxf(a, b);

@@ -1,33 +1,67 @@
-/* Launches: arguments are copied when work is put into a stream. */
+/*
+ * Launches: arguments are copied when work is put into a stream. No headers of the C++ library, as
+ * generated kernels are compiled while tests run.
+ */
 #ifndef TC_CUDA_HOST_LAUNCH_H
 #define TC_CUDA_HOST_LAUNCH_H
 
-#include <stdint.h>
-
-#include <memory>
-#include <tuple>
-#include <type_traits>
-
 #include "cuda_runtime_api.h"
 
-/** A kernel with its arguments, ready to be called by every thread. */
-struct tc_cuda_host_call {
-    const void *kernel;                    /* for its name in reports */
-    void (*call)(const void *arguments);   /* runs one thread */
-    std::shared_ptr<const void> arguments; /* kernels may read these bytes */
-    size_t argument_bytes;
+/** `call` runs one thread of `kernel` with `arguments`, which are copied. */
+cudaError_t tc_cuda_host_enqueue(const void *kernel, void (*call)(const void *arguments),
+                                 const void *arguments, size_t bytes, dim3 grid, dim3 block,
+                                 size_t shared_bytes, cudaStream_t stream);
+
+/* Values one behind the other. */
+template <typename... P> struct tc_cuda_host_values {
+};
+template <typename First, typename... Rest> struct tc_cuda_host_values<First, Rest...> {
+    First first;
+    tc_cuda_host_values<Rest...> rest;
 };
 
-cudaError_t tc_cuda_host_enqueue(const tc_cuda_host_call &call, dim3 grid, dim3 block,
-                                 size_t shared_bytes, cudaStream_t stream);
+/* The type itself, where it is not to be deduced. */
+template <typename T> struct tc_cuda_host_exactly {
+    typedef T type;
+};
 
 template <typename... P> struct tc_cuda_host_arguments {
     void (*kernel)(P...);
-    std::tuple<P...> values;
+    tc_cuda_host_values<P...> values;
+
+    template <typename... Taken> void take(tc_cuda_host_values<>, const Taken &...taken) const
+    {
+        kernel(taken...);
+    }
+    template <typename First, typename... Rest, typename... Taken>
+    void take(const tc_cuda_host_values<First, Rest...> &v, const Taken &...taken) const
+    {
+        take(v.rest, taken..., v.first);
+    }
     static void call(const void *packed)
     {
         const auto *a = static_cast<const tc_cuda_host_arguments *>(packed);
-        std::apply(a->kernel, a->values);
+        a->take(a->values);
+    }
+
+    static void fill(tc_cuda_host_values<> *)
+    {
+    }
+    template <typename First, typename... Rest>
+    static void fill(tc_cuda_host_values<First, Rest...> *v, const First &first,
+                     const Rest &...rest)
+    {
+        __builtin_memcpy(&v->first, &first, sizeof first);
+        fill(&v->rest, rest...);
+    }
+    static void fill_from(tc_cuda_host_values<> *, void **)
+    {
+    }
+    template <typename First, typename... Rest>
+    static void fill_from(tc_cuda_host_values<First, Rest...> *v, void **from)
+    {
+        __builtin_memcpy(&v->first, *from, sizeof v->first);
+        fill_from(&v->rest, from + 1);
     }
 };
 
@@ -35,13 +69,15 @@ template <typename... P> struct tc_cuda_host_arguments {
 template <typename... P>
 static inline cudaError_t tc_cuda_host_launch(void (*kernel)(P...), dim3 grid, dim3 block,
                                               size_t shared_bytes, cudaStream_t stream,
-                                              std::type_identity_t<P>... arguments)
+                                              typename tc_cuda_host_exactly<P>::type... arguments)
 {
     typedef tc_cuda_host_arguments<P...> packed;
-    return tc_cuda_host_enqueue(
-        {reinterpret_cast<const void *>(kernel), packed::call,
-         std::make_shared<packed>(packed{kernel, std::tuple<P...>(arguments...)}), sizeof(packed)},
-        grid, block, shared_bytes, stream);
+    alignas(packed) char memory[sizeof(packed)];
+    packed *p = reinterpret_cast<packed *>(memory);
+    p->kernel = kernel;
+    packed::fill(&p->values, arguments...);
+    return tc_cuda_host_enqueue(reinterpret_cast<const void *>(kernel), packed::call, p, sizeof *p,
+                                grid, block, shared_bytes, stream);
 }
 
 /** As cudaLaunchKernel of CUDA, for kernels that the program holds itself. */
@@ -50,12 +86,13 @@ static inline cudaError_t cudaLaunchKernel(void (*kernel)(P...), dim3 grid, dim3
                                            void **arguments, size_t shared_bytes = 0,
                                            cudaStream_t stream = 0)
 {
-    return [&]<size_t... i>(std::index_sequence<i...>)
-    {
-        return tc_cuda_host_launch(kernel, grid, block, shared_bytes, stream,
-                                   *static_cast<std::remove_cv_t<P> *>(arguments[i])...);
-    }
-    (std::index_sequence_for<P...>());
+    typedef tc_cuda_host_arguments<P...> packed;
+    alignas(packed) char memory[sizeof(packed)];
+    packed *p = reinterpret_cast<packed *>(memory);
+    p->kernel = kernel;
+    packed::fill_from(&p->values, arguments);
+    return tc_cuda_host_enqueue(reinterpret_cast<const void *>(kernel), packed::call, p, sizeof *p,
+                                grid, block, shared_bytes, stream);
 }
 
 /*
