@@ -200,14 +200,17 @@ static tc_status copy(tc_queue *queue, void *to, int32_t to_device, const void *
     return tc_cuda_check(cudaMemcpyAsync(to, from, bytes, kind, queue->stream), "copying");
 }
 
-template <typename T>
-static __global__ void copy_elements(T *to, const T *from, size_t count, const tc_run_state *run)
+/* Groups of 16 bytes, then the bytes behind them. */
+static __global__ void copy_bytes(unsigned char *to, const unsigned char *from, size_t bytes,
+                                  size_t groups, const tc_run_state *run)
 {
     if (run->fault.place != 0)
         return;
     size_t stride = static_cast<size_t>(gridDim.x) * blockDim.x;
-    for (size_t i = static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count;
-         i += stride)
+    size_t first = static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+    for (size_t i = first; i < groups; i += stride)
+        reinterpret_cast<uint4 *>(to)[i] = reinterpret_cast<const uint4 *>(from)[i];
+    for (size_t i = groups * sizeof(uint4) + first; i < bytes; i += stride)
         to[i] = from[i];
 }
 
@@ -218,16 +221,13 @@ static tc_status copy_unless_fault(tc_queue *queue, void *to, const void *from, 
     tc_kernel_context context;
     memset(&context, 0, sizeof context);
     context.queue = queue;
-    uintptr_t bits = reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from) | bytes;
-    size_t count = bits % 16 == 0 ? bytes / 16 : bytes;
-    unsigned blocks = tc_cuda_blocks(static_cast<int64_t>(count), 256, TC_CUDA_MOST_BLOCKS);
-    if (bits % 16 == 0)
-        return tc_cuda_launch(copy_elements<uint4>, dim3(blocks), dim3(256), 0, &context,
-                              static_cast<uint4 *>(to), static_cast<const uint4 *>(from), count,
-                              run);
-    return tc_cuda_launch(copy_elements<unsigned char>, dim3(blocks), dim3(256), 0, &context,
+    uintptr_t bits = reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from);
+    size_t groups = bits % sizeof(uint4) == 0 ? bytes / sizeof(uint4) : 0;
+    size_t rest = bytes - groups * sizeof(uint4), most = groups > rest ? groups : rest;
+    unsigned blocks = tc_cuda_blocks(static_cast<int64_t>(most), 256, TC_CUDA_MOST_BLOCKS);
+    return tc_cuda_launch(copy_bytes, dim3(blocks), dim3(256), 0, &context,
                           static_cast<unsigned char *>(to),
-                          static_cast<const unsigned char *>(from), count, run);
+                          static_cast<const unsigned char *>(from), bytes, groups, run);
 }
 
 static tc_status order(tc_queue *later, tc_queue *earlier)
