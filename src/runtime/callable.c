@@ -77,6 +77,14 @@ static int32_t count_branches(const tc_plan *plan)
     return branches;
 }
 
+static size_t device_bytes(const tc_plan *plan)
+{
+    size_t bytes = 0;
+    for (int32_t d = 1; d < plan->n_devices; d++)
+        bytes += plan->devices[d].arena_bytes;
+    return bytes;
+}
+
 static int32_t count_kernels(const tc_plan *plan, int32_t begin)
 {
     int32_t kernels = 0;
@@ -119,6 +127,9 @@ tc_status tc_callable_plan(tc_callable *callable, const tc_shape *feed_shapes, t
             .live_bytes = plan->live_bytes,
             .recomputed = plan->recomputed,
             .branches = count_branches(plan),
+            .device_bytes = device_bytes(plan),
+            .transfers = plan->n_transfers,
+            .transferred_bytes = plan->transferred_bytes,
         };
     tc_plan_leave(callable->session, entry, bound, NULL);
     return TC_OK;

@@ -168,7 +168,7 @@ static tc_status choose_threads(int32_t wanted, int *threads)
 
 uint64_t tc_runtime_fallbacks(const tc_runtime *runtime, const tc_plan *plan)
 {
-    uint64_t count = 0;
+    uint64_t count = (uint64_t)plan->program->fallbacks;
     for (int32_t i = 0; i < plan->n_steps; i++) {
         const tc_kernel *kernel = plan->steps[i].kernel, *best;
         if (!kernel || kernel->device != TC_DEVICE_CPU || kernel->isa >= (int32_t)runtime->isa)

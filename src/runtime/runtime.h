@@ -38,7 +38,7 @@ void tc_runtime_destroy(tc_runtime *runtime);
 
 struct tc_plan;
 /** Kernels of `plan` that are for a lower instruction set than the runtime's, though their
- * operators have kernels for it. */
+ * operators have kernels for it, or that are the CPU's though a device was meant. */
 uint64_t tc_runtime_fallbacks(const tc_runtime *runtime, const struct tc_plan *plan);
 
 /** The view of `runtime` with the threads of `pool`, which is the runtime's or a view of that, and

@@ -9,6 +9,8 @@
 #include "core/kernel_table.h"
 #include "core/registry.h"
 
+enum { MOST_LANES = 16 };
+
 /*
  * Work. All pointers are real ones by now.
  */
@@ -33,7 +35,8 @@ typedef struct command {
 
 struct tc_recording {
     command *first, **end;
-    tc_queue *queue; /* that records; NULL once it is made */
+    tc_queue *queues[MOST_LANES]; /* that record: the one it was begun for, and those tied to it */
+    int32_t n_queues;
 };
 
 struct tc_queue {
@@ -42,7 +45,7 @@ struct tc_queue {
     command *first, **end;
     uint64_t given, done;
     tc_recording *recording; /* NULL: it does not */
-    bool tied;               /* it records for another queue, which waits for it by now */
+    bool tied;               /* nothing that it has recorded is without somebody to wait for it */
     pthread_mutex_t lock;
 };
 
@@ -144,8 +147,7 @@ static tc_status give(tc_queue *queue, const command *c)
     *end = &kept->next;
     queue->given += !queue->recording;
     pthread_mutex_unlock(&queue->lock);
-    if (queue->recording)
-        queue->tied = false;
+    queue->tied = false;
     return TC_OK;
 }
 
@@ -218,8 +220,14 @@ static tc_status loop_order(tc_queue *later, tc_queue *earlier)
     if (loop_fails(LOOPBACK_ORDER))
         return loop_fail(TC_INTERNAL, "loop:%d: the order fails", later->device);
     if (earlier->recording && !later->recording) {
-        later->recording = earlier->recording;
-        later->tied = true; /* nothing to wait for yet */
+        tc_recording *recording = earlier->recording;
+        if (later->first)
+            loop_violate("a queue with work under way is tied to one that records");
+        if (recording->n_queues == MOST_LANES)
+            return loop_fail(TC_INTERNAL, "loop: too many queues record together");
+        recording->queues[recording->n_queues++] = later;
+        later->recording = recording;
+        later->tied = true;
         return TC_OK;
     }
     if (earlier->recording) {
@@ -272,9 +280,8 @@ static tc_status loop_record_begin(tc_queue *queue)
     if (!recording)
         return loop_fail(TC_RESOURCE_EXHAUSTED, "the test has no memory left");
     recording->end = &recording->first;
-    recording->queue = queue;
+    recording->queues[recording->n_queues++] = queue;
     queue->recording = recording;
-    queue->tied = true;
     atomic_fetch_add(&loop.objects, 1);
     return TC_OK;
 }
@@ -282,13 +289,21 @@ static tc_status loop_record_begin(tc_queue *queue)
 static tc_status loop_record_end(tc_queue *queue, tc_recording **out)
 {
     tc_recording *recording = queue->recording;
+    bool tied = true;
     *out = NULL;
-    queue->recording = NULL;
-    if (loop_fails(LOOPBACK_RECORD)) {
-        loop_recording_destroy(queue->backend, recording);
-        return loop_fail(TC_INTERNAL, "loop:%d: the recording fails", queue->device);
+    if (!recording || recording->queues[0] != queue) {
+        loop_violate("a recording ends that was not begun");
+        return loop_fail(TC_INTERNAL, "loop: it records nothing");
     }
-    recording->queue = NULL;
+    for (int32_t i = 0; i < recording->n_queues; i++) {
+        tied = tied && (i == 0 || recording->queues[i]->tied);
+        recording->queues[i]->recording = NULL;
+    }
+    if (loop_fails(LOOPBACK_RECORD) || !tied) {
+        loop_recording_destroy(queue->backend, recording);
+        return loop_fail(TC_INTERNAL, "loop:%d: the recording fails%s", queue->device,
+                         tied ? "" : ", a queue was not tied back");
+    }
     *out = recording;
     return TC_OK;
 }
