@@ -2,6 +2,7 @@
 #include <stdatomic.h>
 
 #include "../support/counting_allocator.h"
+#include "../support/loopback.h"
 #include "../support/test.h"
 #include "model.h"
 #include "probe.h"
@@ -50,6 +51,7 @@ int posix_memalign(void **memory, size_t alignment, size_t size)
 #endif
 
 typedef struct steady {
+    const char *device;
     test_model model;
     tc_session *session;
     tc_callable *train, *infer;
@@ -71,8 +73,9 @@ static tc_status run_all(steady *s)
 static tc_status steady_create(steady *s)
 {
     test_model *m = &s->model;
+    const tc_session_options options = {.struct_size = sizeof options, .device = s->device};
     TC_TRY(test_model_create(m));
-    TC_TRY(tc_session_create(m->graph, NULL, &s->session));
+    TC_TRY(tc_session_create(m->graph, &options, &s->session));
     TC_TRY(tc_session_compile(s->session, TC_FETCHES(m->x, m->y), TC_FETCHES(m->loss),
                               TC_TARGETS(m->train), NULL, &s->train));
     return tc_session_compile(s->session, TC_FETCHES(m->x), TC_FETCHES(m->logits), TC_NO_TARGETS,
@@ -89,11 +92,10 @@ static void steady_destroy(steady *s)
     test_model_destroy(&s->model);
 }
 
-static void test_allocation_none_in_steady_state(void **state)
+static void check_steady_state(const char *device)
 {
-    (void)state;
     counting_allocator_install();
-    steady s = {0};
+    steady s = {.device = device};
     assert_ok(steady_create(&s));
     for (int i = 0; i < 3; i++)
         assert_ok(run_all(&s));
@@ -110,6 +112,21 @@ static void test_allocation_none_in_steady_state(void **state)
 #endif
     steady_destroy(&s);
     counting_allocator_remove();
+}
+
+static void test_allocation_none_in_steady_state(void **state)
+{
+    (void)state;
+    check_steady_state(NULL);
+}
+
+/* Nor where recordings are replayed. */
+static void test_allocation_none_on_devices(void **state)
+{
+    (void)state;
+    loopback_reset(NULL);
+    check_steady_state("loop:0");
+    assert_string_equal(loopback_violation(), "");
 }
 
 /* Nor with lanes, deadlines and cancellation. */
@@ -187,8 +204,7 @@ static void test_allocation_none_for_many_feeds(void **state)
 /* Build, compile and run with every allocation failing in turn. */
 static tc_status whole_life(void *context)
 {
-    (void)context;
-    steady s = {0};
+    steady s = {.device = context};
     tc_status status = steady_create(&s);
     for (int i = 0; i < 2 && status == TC_OK; i++)
         status = run_all(&s);
@@ -205,13 +221,28 @@ static void test_allocation_failures(void **state)
     counting_allocator_remove();
 }
 
+static void test_allocation_failures_on_devices(void **state)
+{
+    (void)state;
+    loopback_reset(NULL);
+    counting_allocator_install();
+    int64_t allocations = counting_allocator_sweep(whole_life, "loop:0");
+    assert_true(allocations > 50);
+    counting_allocator_remove();
+    assert_string_equal(loopback_violation(), "");
+    assert_int_equal(loopback_live_bytes() + loopback_pinned_bytes(), 0);
+    assert_int_equal(loopback_live_objects(), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_allocation_none_in_steady_state),
+        cmocka_unit_test(test_allocation_none_on_devices),
         cmocka_unit_test(test_allocation_none_with_lanes_and_deadlines),
         cmocka_unit_test(test_allocation_none_for_many_feeds),
         cmocka_unit_test(test_allocation_failures),
+        cmocka_unit_test(test_allocation_failures_on_devices),
     };
     return cmocka_run_group_tests_name("allocation", tests, NULL, NULL);
 }

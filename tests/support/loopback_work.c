@@ -324,10 +324,7 @@ static tc_status loop_replay(tc_queue *queue, tc_recording *recording)
  */
 static const tc_kernel *cpu_kernel(const tc_op *op, tc_dtype dtype)
 {
-    tc_isa isa;
-    if (tc_cpu_isa_selected(&isa) != TC_OK)
-        isa = TC_ISA_SCALAR;
-    return tc_registry_find_kernel(NULL, op->name, dtype, TC_DEVICE_CPU, isa);
+    return tc_registry_find_kernel(NULL, op->name, dtype, TC_DEVICE_CPU, loop.isa);
 }
 
 static tc_status loop_prepare(tc_prepare *prepare)
@@ -400,6 +397,8 @@ tc_status loop_list_kernels(tc_kernel **kernels, const tc_kernel ***list, int32_
 {
     int32_t most = tc_registry_kernel_count(NULL);
     *count = 0;
+    if (tc_cpu_isa_selected(&loop.isa) != TC_OK)
+        loop.isa = TC_ISA_SCALAR;
     *kernels = calloc((size_t)most, sizeof **kernels);
     *list = calloc((size_t)most, sizeof **list);
     if (!*kernels || !*list)

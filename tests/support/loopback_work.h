@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/cpu.h"
 #include "support/loopback.h"
 
 enum { LOOP_MOST_DEVICES = 8, LOOP_MOST_FAULTS = 64 };
@@ -15,6 +16,7 @@ typedef struct loop_state {
     pthread_mutex_t lock; /* of what follows, but for the atomics */
     loopback_options options;
     const tc_host *host;
+    tc_isa isa; /* of the kernels that it computes with */
     bool registered;
     struct memory *memories;
     int64_t fail_at[LOOPBACK_CALLS];
