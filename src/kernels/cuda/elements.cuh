@@ -50,6 +50,32 @@ __device__ __forceinline__ uint64_t load_as<uint64_t>(const void *x, tc_dtype dt
     return static_cast<uint64_t>(load_as<int64_t>(x, dtype, i));
 }
 
+/** `x` rounded to T once. */
+template <typename T> static __device__ __forceinline__ T tc_round(double x)
+{
+    return static_cast<T>(x);
+}
+template <> __device__ __forceinline__ tc_half tc_round<tc_half>(double x)
+{
+#ifdef TC_CUDA_HOST
+    return tc_half{tc_f64_to_f16(x)};
+#else
+    return tc_half{__half_as_ushort(__double2half(x))};
+#endif
+}
+template <> __device__ __forceinline__ tc_bfloat tc_round<tc_bfloat>(double x)
+{
+#ifdef TC_CUDA_HOST
+    return tc_bfloat{tc_f64_to_bf16(x)};
+#else
+    /* Cut off, with the last bit set where anything was: the second rounding sees which side of a
+     * tie it is on. */
+    float cut = __double2float_rz(x);
+    uint32_t inexact = static_cast<double>(cut) != x;
+    return tc_store<tc_bfloat>(__uint_as_float(__float_as_uint(cut) | inexact));
+#endif
+}
+
 /* `value` as element `i`: floats are rounded once, integers wrap around. */
 static __device__ __forceinline__ void store_as(float value, void *y, tc_dtype dtype, int64_t i)
 {
@@ -65,8 +91,8 @@ static __device__ __forceinline__ void store_as(double value, void *y, tc_dtype 
     switch (dtype) {
     case TC_F64: static_cast<double *>(y)[i] = value; break;
     case TC_F32: static_cast<float *>(y)[i] = static_cast<float>(value); break;
-    case TC_F16: static_cast<uint16_t *>(y)[i] = tc_f64_to_f16(value); break;
-    default: static_cast<uint16_t *>(y)[i] = tc_f64_to_bf16(value); break;
+    case TC_F16: static_cast<tc_half *>(y)[i] = tc_round<tc_half>(value); break;
+    default: static_cast<tc_bfloat *>(y)[i] = tc_round<tc_bfloat>(value); break;
     }
 }
 
