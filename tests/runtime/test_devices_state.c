@@ -148,8 +148,8 @@ static void mixed_create(mixed *m, bool devices)
         snprintf(name, sizeof name, "w%d", i);
         if (devices)
             tc_device_push(g, names[i % 3]);
-        tc_value w =
-            tc_variable(g, name, tc_random_normal(g, TC_F32, TC_SHAPE(8, 8), .stddev = TC_SOME(0.3)));
+        tc_value w = tc_variable(
+            g, name, tc_random_normal(g, TC_F32, TC_SHAPE(8, 8), .stddev = TC_SOME(0.3)));
         at = tc_tanh(tc_matmul(at, w));
         tc_value mean = tc_reduce_mean(at, .axes = TC_INTS(0), .keep_dims = true);
         if (i < 3)
