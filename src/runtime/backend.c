@@ -106,10 +106,13 @@ static tc_status start_backend(tc_devices *devices, tc_backend_entry entry)
     tc_backend *backend = NULL;
     (void)tc_error_take(NULL, 0);
     tc_status status = entry(&host, &backend);
+    if (status != TC_OK && tc_error_status() == status)
+        return status;
+    /* A backend of another version cannot even tell. */
+    if (status == TC_FAILED_PRECONDITION)
+        return tc_fail(status, "the backend is for another version of libtensorc");
     if (status != TC_OK)
-        return tc_error_status() == status
-                   ? status
-                   : tc_fail(status, "the backend does not start, and tells no reason");
+        return tc_fail(status, "the backend does not start, and tells no reason");
     status = check_backend(backend);
     if (status == TC_OK)
         status = add_devices(devices, backend);

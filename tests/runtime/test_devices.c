@@ -101,6 +101,12 @@ static tc_status speechless(const tc_host *host, tc_backend **out)
     return TC_UNAVAILABLE;
 }
 
+static tc_status older(const tc_host *host, tc_backend **out)
+{
+    *out = NULL;
+    return host->version == TC_BACKEND_VERSION ? TC_FAILED_PRECONDITION : TC_OK;
+}
+
 /* Lacks all functions. */
 static tc_status hollow(const tc_host *host, tc_backend **out)
 {
@@ -121,10 +127,12 @@ static void test_devices_register(void **state)
     assert_ok(tc_backend_register(refuses));
     assert_ok(tc_backend_register(speechless));
     assert_ok(tc_backend_register(hollow));
+    assert_ok(tc_backend_register(older));
     assert_ok(tc_device_list(NULL, NULL, 0, &count, why, sizeof why));
     assert_int_equal(count, 2);
     assert_non_null(strstr(why, "toaster: there is no bread"));
     assert_non_null(strstr(why, "tells no reason"));
+    assert_non_null(strstr(why, "is for another version of libtensorc"));
     assert_non_null(strstr(why, "'hollow' lacks a function"));
     assert_non_null(strstr(why, "cuda: "));
 }
