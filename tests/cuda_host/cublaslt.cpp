@@ -85,23 +85,36 @@ bool has_bias(const description &d)
     return d.epilogue & CUBLASLT_EPILOGUE_BIAS;
 }
 
-/* Dimensions must fit, columns and matrices of the result not overlap. */
-bool is_valid(const problem &p)
+/* What is wrong with the matrices, or NULL: dimensions must fit, and columns and matrices of the
+ * result not overlap. */
+const char *mistake_of(const problem &p)
 {
     const uint64_t m = p.d.rows, n = p.d.columns;
     const bool turned_a = p.what.of_a != CUBLAS_OP_N, turned_b = p.what.of_b != CUBLAS_OP_N;
     const uint64_t k = turned_a ? p.a.rows : p.a.columns;
-    if (m == 0 || n == 0 || k == 0 || p.c.rows != m || p.c.columns != n)
-        return false;
+    if (m == 0 || n == 0 || k == 0)
+        return "nothing is to be computed";
+    if (p.c.rows != m || p.c.columns != n)
+        return "C and D have other dimensions";
     if ((turned_a ? p.a.columns : p.a.rows) != m || (turned_b ? p.b.columns : p.b.rows) != k ||
         (turned_b ? p.b.rows : p.b.columns) != n)
-        return false;
-    for (const layout *l : {&p.a, &p.b, &p.c, &p.d})
-        if (l->ld < static_cast<int64_t>(l->rows) || l->batch != p.d.batch || l->batch < 1 ||
-            l->stride < 0)
-            return false;
+        return "the dimensions of A, B and D do not fit";
+    for (const layout *l : {&p.a, &p.b, &p.c, &p.d}) {
+        if (l->ld < static_cast<int64_t>(l->rows))
+            return "a leading dimension is less than the rows";
+        if (l->batch != p.d.batch || l->batch < 1 || l->stride < 0)
+            return "the batches do not fit";
+    }
     const int64_t matrix = p.d.ld * static_cast<int64_t>(n - 1) + static_cast<int64_t>(m);
-    return p.d.batch == 1 || p.d.stride >= matrix;
+    return p.d.batch > 1 && p.d.stride < matrix ? "results of a batch overlap" : nullptr;
+}
+
+/* Callers take a refusal for an answer and go on without the library, so a mistake of theirs loses
+ * the device besides. */
+cublasStatus_t refuse(const char *mistake)
+{
+    cuda_host::lose_device(cudaErrorInvalidValue, std::string("cuBLASLt: ") + mistake);
+    return CUBLAS_STATUS_INVALID_VALUE;
 }
 
 bool is_supported(const problem &p)
@@ -441,8 +454,10 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
         return CUBLAS_STATUS_NOT_INITIALIZED;
     const problem p = problem_of(what, of_a, of_b, of_c, of_d);
     const preference *wish = as<preference>(asked_for);
-    if (asked < 1 || !is_valid(p))
-        return CUBLAS_STATUS_INVALID_VALUE;
+    if (const char *mistake = mistake_of(p))
+        return refuse(mistake);
+    if (asked < 1)
+        return refuse("no algorithm is asked for");
     if (!is_supported(p))
         return CUBLAS_STATUS_NOT_SUPPORTED;
     algorithm chosen = {hash_of(p), 0, {}, alignment_of(p.what.bias), 1};
@@ -473,40 +488,50 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t what
     if (!handle)
         return CUBLAS_STATUS_NOT_INITIALIZED;
     const problem p = problem_of(what, of_a, of_b, of_c, of_d);
-    if (!is_valid(p) || !alpha || !beta || !a || !b || !c || !d || !opaque)
-        return CUBLAS_STATUS_INVALID_VALUE;
+    if (const char *mistake = mistake_of(p))
+        return refuse(mistake);
+    if (!alpha || !beta || !a || !b || !c || !d || !opaque)
+        return refuse("an argument is missing");
     if (!is_supported(p))
         return CUBLAS_STATUS_NOT_SUPPORTED;
     algorithm chosen;
     memcpy(&chosen, opaque, sizeof chosen);
+    if (chosen.problem != hash_of(p))
+        return refuse("the algorithm is another problem's");
     const void *const pointers[] = {a, b, c, d};
     for (int i = 0; i < 4; i++)
         if (alignment_of(pointers[i]) < chosen.alignment[i])
-            return CUBLAS_STATUS_INVALID_VALUE;
-    if (chosen.problem != hash_of(p) || workspace_bytes < chosen.workspace_bytes ||
-        (workspace_bytes > 0 && alignment_of(workspace) < 16) ||
-        (has_bias(p.what) && (!p.what.bias || alignment_of(p.what.bias) < chosen.bias_alignment)))
-        return CUBLAS_STATUS_INVALID_VALUE;
+            return refuse("a matrix is less aligned than was promised");
+    if (has_bias(p.what) && (!p.what.bias || alignment_of(p.what.bias) < chosen.bias_alignment))
+        return refuse("the bias is missing, or less aligned than was promised");
+    if (workspace_bytes < chosen.workspace_bytes ||
+        (workspace_bytes > 0 && alignment_of(workspace) < 16))
+        return refuse("the workspace is too small or not aligned");
+    const bool is_double = p.d.type == CUDA_R_64F;
+    const double factor = is_double ? *static_cast<const double *>(alpha)
+                                    : static_cast<double>(*static_cast<const float *>(alpha));
+    const double factor_c = is_double ? *static_cast<const double *>(beta)
+                                      : static_cast<double>(*static_cast<const float *>(beta));
     /* The result may be C in place, and nothing else. */
-    const double one = p.d.type == CUDA_R_64F ? *static_cast<const double *>(alpha)
-                                              : *static_cast<const float *>(alpha);
-    const double two = p.d.type == CUDA_R_64F ? *static_cast<const double *>(beta)
-                                              : *static_cast<const float *>(beta);
     const bool in_place = c == d && p.c.ld == p.d.ld && p.c.stride == p.d.stride;
     if (overlap(a, extent_of(p.a), d, extent_of(p.d)) ||
         overlap(b, extent_of(p.b), d, extent_of(p.d)) ||
-        (two != 0 && !in_place && overlap(c, extent_of(p.c), d, extent_of(p.d))))
-        return CUBLAS_STATUS_INVALID_VALUE;
+        (factor_c != 0 && !in_place && overlap(c, extent_of(p.c), d, extent_of(p.d))))
+        return refuse("the result lies in an operand");
+    const layout *const layouts[] = {&p.a, &p.b, &p.c, &p.d};
+    for (int i = 0; i < 4; i++)
+        if (overlap(workspace, chosen.workspace_bytes, pointers[i], extent_of(*layouts[i])))
+            return refuse("the workspace lies in a matrix");
     int device = -1;
     if (cudaGetDevice(&device) != cudaSuccess || device != handle->device)
-        return CUBLAS_STATUS_INVALID_VALUE;
+        return refuse("another device is the current one");
     const arguments g = {p,
                          static_cast<const char *>(a),
                          static_cast<const char *>(b),
                          static_cast<const char *>(c),
                          static_cast<char *>(d),
-                         one,
-                         two,
+                         factor,
+                         factor_c,
                          static_cast<char *>(workspace),
                          chosen};
     return tc_cuda_host_launch(cublaslt_product, dim3(1), dim3(1), 0, stream, g) == cudaSuccess
