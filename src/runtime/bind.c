@@ -408,11 +408,13 @@ static tc_status enter(tc_session *session, tc_entry *entry, const feed_shapes *
             bound->frames = frame->next;
     }
     pthread_mutex_unlock(&entry->lock);
-    if (!bound)
-        TC_TRY(add_plan(session, entry, feeds, &bound));
+    /* What other plans have kept for their next runs may be needed more now. */
+    tc_status status = bound ? TC_OK : add_plan(session, entry, feeds, &bound);
+    if (status == TC_RESOURCE_EXHAUSTED && tc_session_trim(session))
+        status = add_plan(session, entry, feeds, &bound);
+    TC_TRY(status);
     if (out_frame && !frame) {
-        tc_status status = create_frame(session, entry, bound, &frame);
-        /* What other plans have kept for their next runs is needed more now. */
+        status = create_frame(session, entry, bound, &frame);
         if (status == TC_RESOURCE_EXHAUSTED && tc_session_trim(session))
             status = create_frame(session, entry, bound, &frame);
         if (status != TC_OK) {

@@ -354,8 +354,13 @@ static tc_status prepare_variables(const run *r)
 {
     tc_store *store = r->session->store;
     const tc_bound_plan *bound = r->bound;
-    for (int32_t d = 0; d < bound->n_devices; d++)
-        TC_TRY(tc_store_move(store, bound->devices[d].variables, bound->devices[d].n_variables, d));
+    for (int32_t d = 0; d < bound->n_devices; d++) {
+        const tc_device_use *use = &bound->devices[d];
+        tc_status status = tc_store_move(store, use->variables, use->n_variables, d);
+        if (status == TC_RESOURCE_EXHAUSTED && tc_session_trim(r->session))
+            status = tc_store_move(store, use->variables, use->n_variables, d);
+        TC_TRY(status);
+    }
     for (int32_t i = 0; i < r->plan->n_variables; i++)
         if (bound->uses[i].places & TC_PLACE_BIT(0) && bound->variables[i]->mapped)
             TC_TRY(tc_store_prepare(store, bound->variables[i], bound->uses[i].written_at == 0));

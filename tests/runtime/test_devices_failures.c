@@ -181,6 +181,42 @@ static void test_failures_memory(void **state)
     assert_clean();
 }
 
+/* Variables and constants get the memory that plans have kept for later runs, too. */
+static void test_failures_memory_makes_room(void **state)
+{
+    enum { count = 4000 };
+    static const float ones[count] = {1};
+    (void)state;
+    loopback_reset(&(loopback_options){.memory = 40000});
+    tc_graph *g = tc_graph_create();
+    tc_tensor *out = NULL, *content, *large, *small;
+    assert_ok(tc_tensor_create_copy(TC_F32, TC_SHAPE(count), ones, &large));
+    assert_ok(tc_tensor_create_copy(TC_F32, TC_SHAPE(count / 8), ones, &small));
+    tc_value x = tc_placeholder(g, "x", TC_F32, TC_SHAPE(TC_DIM("n")));
+    tc_value y = tc_neg(x);
+    tc_value v = tc_variable(g, "v", tc_zeros(g, TC_F32, TC_SHAPE(count)));
+    tc_value up = tc_assign_add(v, tc_constant(g, large));
+    tc_session *s = session_on(g, "loop:0");
+    assert_ok(tc_session_run(s, TC_FEEDS({x, large}), TC_FETCHES(y), TC_NO_TARGETS, &out, NULL));
+    size_t kept = loopback_live_bytes();
+    assert_true(kept > sizeof ones);
+    assert_ok(tc_session_run(s, TC_NO_FEEDS, TC_NO_FETCHES, TC_TARGETS(up), NULL, NULL));
+    assert_true(loopback_live_bytes() < kept + 2 * sizeof ones);
+    tc_tensor_release(out);
+    out = NULL;
+    assert_ok(tc_session_run(s, TC_FEEDS({x, small}), TC_FETCHES(y), TC_NO_TARGETS, &out, NULL));
+    assert_true(tc_tensor_get(out, 0) == -1);
+    assert_ok(tc_store_read(tc_session_store(s), "v", &content));
+    assert_true(tc_tensor_get(content, 0) == 1);
+    tc_tensor_release(content);
+    tc_tensor_release(out);
+    tc_tensor_release(large);
+    tc_tensor_release(small);
+    tc_session_release(s);
+    tc_graph_release(g);
+    assert_clean();
+}
+
 static void test_failures_memory_of_variables(void **state)
 {
     (void)state;
@@ -489,6 +525,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_failures_faults),
         cmocka_unit_test(test_failures_memory),
+        cmocka_unit_test(test_failures_memory_makes_room),
         cmocka_unit_test(test_failures_memory_of_variables),
         cmocka_unit_test(test_failures_everywhere),
         cmocka_unit_test(test_failures_everywhere_mixed),
