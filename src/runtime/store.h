@@ -30,9 +30,9 @@ typedef struct tc_variable {
     const char *name; /* owned */
     tc_dtype dtype;
     tc_shape shape;
-    tc_tensor *tensor;  /* NULL: no content yet. Replaced or written only under the write lock, or,
-                           while the content is elsewhere, under `moves`. */
-    tc_mirror *mirrors; /* added under `moves`; stay as long as dtype and shape */
+    tc_tensor *tensor; /* NULL: no content yet. Replaced or written only under the write lock, or,
+                          while the content is elsewhere, under `moves`. */
+    _Atomic(tc_mirror *) mirrors; /* added under `moves`; they stay until the end */
     _Atomic uint64_t places; /* that have the content: more of them are added under `moves`, some
                                 are taken away only under the write lock */
     uint64_t version;        /* raised whenever the content changes from outside of plans */
