@@ -221,6 +221,17 @@ static const op_sample gather_grad_samples[] = {
      .outputs = {{OP_SHAPE(3, 999)}},
      .options = AXIS(1),
      .no_gradients = true},
+    {.name = "few rows take many",
+     .inputs = {SMALL(OP_SHAPE(9001, 24)), RANDOM(OP_SHAPE(9001), 7), {OP_SHAPE(7, 24)}},
+     .outputs = {{OP_SHAPE(7, 24)}},
+     .options = AXIS(0),
+     .no_gradients = true,
+     .dtypes = TC_DTYPES_FLOAT | TC_DTYPE_BIT(TC_U32)},
+    {.name = "many rows take many",
+     .inputs = {SMALL(OP_SHAPE(13000)), RANDOM(OP_SHAPE(13000), 3000), {OP_SHAPE(3000)}},
+     .outputs = {{OP_SHAPE(3000)}},
+     .options = AXIS(0),
+     .no_gradients = true},
     /* 4096 ones and more: a 16-bit sum that was rounded at each step would stop growing. */
     {.name = "one row takes all",
      .inputs = {{OP_SHAPE(4096, 3), OP_ELEMENTS(1)},
@@ -296,6 +307,12 @@ static const op_sample scatter_add_samples[] = {
      .outputs = {{OP_SHAPE(50, 2000)}},
      .options = AXIS(0),
      .no_gradients = true},
+    {.name = "few rows take many",
+     .inputs = {SMALL(OP_SHAPE(2, 3, 5)), RANDOM(OP_SHAPE(5000), 3), SMALL(OP_SHAPE(2, 5000, 5))},
+     .outputs = {{OP_SHAPE(2, 3, 5)}},
+     .options = AXIS(1),
+     .no_gradients = true,
+     .dtypes = TC_DTYPES_FLOAT | TC_DTYPE_BIT(TC_U32)},
 };
 
 static const op_bad scatter_add_bad[] = {
