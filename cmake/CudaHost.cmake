@@ -104,3 +104,8 @@ foreach(source ${sources})
     add_dependencies(tests_cuda_host ${name})
     tc_add_test(${name} LABEL cuda_host COMMAND ${name})
 endforeach()
+
+# Training through the whole of the library, on the emulation.
+add_dependencies(test_runtime_devices_train tensorc_cuda_emulated)
+tc_add_test(test_runtime_devices_train_cuda LABEL cuda_host COMMAND test_runtime_devices_train
+    ENVIRONMENT TENSORC_PLUGIN_PATH=${lib_dir})
