@@ -105,6 +105,7 @@ static const op_sample samples[] = {
     MATRIX(64, 64),
     MATRIX(63, 65),
     MATRIX(130, 67),
+    MATRIX(132, 204),
     MATRIX(1, 300),
     MATRIX(200, 2),
     MATRIX(3, 5000),

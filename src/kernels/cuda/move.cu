@@ -92,7 +92,7 @@ static tc_status prepare_expand(tc_prepare *prepare)
  * Parts of a whole along an axis: rows of the whole are the rows of the parts end to end. Several
  * parts are moved by one launch, each by a line of blocks.
  */
-#define PARTS   32
+#define PARTS   8
 #define THREADS 256
 /* Units of a thread that are under way together. */
 #define EACH 4
