@@ -328,6 +328,7 @@ static __global__ void __launch_bounds__(256)
 {
     typedef tc_vector<T, width> V;
     const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x * width;
+#pragma unroll 1
     for (int64_t at = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * width;
          at < count; at += stride) {
         const int64_t column = count <= UINT32_MAX
