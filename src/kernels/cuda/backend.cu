@@ -1,6 +1,7 @@
 /* Devices, memory, queues and recordings over the CUDA runtime. */
 #include <stdio.h>
 
+#include "kernels/cuda/compiled.h"
 #include "kernels/cuda/cuda.cuh"
 #include "kernels/cuda/host.h"
 #include "kernels/cuda/libraries.h"
@@ -298,6 +299,7 @@ static void recording_destroy(tc_backend *backend, tc_recording *recording)
  */
 static void destroy(tc_backend *backend)
 {
+    tc_cuda_compiled_destroy();
     tc_cuda_libraries_destroy();
     tc_cuda_host->release(
         const_cast<tc_kernel **>(reinterpret_cast<const tc_kernel *const *>(backend->kernels)));

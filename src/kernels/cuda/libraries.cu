@@ -12,6 +12,8 @@ static tc_cuda_libraries of_device[TC_CUDA_MAX_DEVICES];
 
 static tc_cuda_blas blas;
 static bool blas_loaded;
+static tc_cuda_nvrtc nvrtc;
+static bool nvrtc_loaded;
 #ifdef TC_CUDA_CUDNN
 static tc_cuda_dnn dnn;
 static bool dnn_loaded;
@@ -31,6 +33,15 @@ static tc_status load_blas(void)
     TC_CUDA_BLAS_FUNCTIONS(LINKED)
 #undef LINKED
     blas_loaded = true;
+    return TC_OK;
+}
+
+static tc_status load_nvrtc(void)
+{
+#define LINKED(name) nvrtc.name = ::name;
+    TC_CUDA_NVRTC_FUNCTIONS(LINKED)
+#undef LINKED
+    nvrtc_loaded = true;
     return TC_OK;
 }
 #else
@@ -68,6 +79,17 @@ static tc_status load_blas(void)
     TC_TRY(load("libcublasLt.so." TEXT(CUBLAS_VER_MAJOR), functions,
                 sizeof functions / sizeof *functions, &blas));
     blas_loaded = true;
+    return TC_OK;
+}
+
+static tc_status load_nvrtc(void)
+{
+#define OF_TABLE(name) {#name, offsetof(tc_cuda_nvrtc, name)},
+    static const function_of_library functions[] = {TC_CUDA_NVRTC_FUNCTIONS(OF_TABLE)};
+#undef OF_TABLE
+    TC_TRY(load("libnvrtc.so." TEXT(CUBLAS_VER_MAJOR), functions,
+                sizeof functions / sizeof *functions, &nvrtc));
+    nvrtc_loaded = true;
     return TC_OK;
 }
 
@@ -154,6 +176,15 @@ tc_status tc_cuda_use_dnn(int32_t device, const tc_cuda_libraries **libraries)
     return use(start_dnn, device, libraries);
 }
 #endif
+
+tc_status tc_cuda_use_nvrtc(const tc_cuda_nvrtc **out)
+{
+    *out = &nvrtc;
+    pthread_mutex_lock(&lock);
+    tc_status status = nvrtc_loaded ? TC_OK : load_nvrtc();
+    pthread_mutex_unlock(&lock);
+    return status;
+}
 
 tc_cuda_libraries *tc_cuda_libraries_of(int32_t device)
 {

@@ -1,6 +1,6 @@
 /*
- * cuBLASLt and cuDNN: loaded and started when the first kernel that needs them is prepared, as
- * loading takes longer than starting a small program (cuBLASLt: a quarter of a second).
+ * cuBLASLt, cuDNN and NVRTC: loaded and started when the first kernel that needs them is prepared,
+ * as loading takes longer than starting a small program (cuBLASLt: a quarter of a second).
  *
  * The functions in use are members of tables, as nothing links the libraries:
  *     libraries->blas->cublasLtMatmul(libraries->blaslt, ...)
@@ -9,6 +9,7 @@
 #define TC_KERNELS_CUDA_LIBRARIES_H
 
 #include <cublasLt.h>
+#include <nvrtc.h>
 #ifdef TC_CUDA_CUDNN
 #include <cudnn.h>
 #endif
@@ -43,6 +44,16 @@
     FUNCTION(cudnnGetVersion)               \
     FUNCTION(cudnnSetStream)
 
+#define TC_CUDA_NVRTC_FUNCTIONS(FUNCTION) \
+    FUNCTION(nvrtcCompileProgram)         \
+    FUNCTION(nvrtcCreateProgram)          \
+    FUNCTION(nvrtcDestroyProgram)         \
+    FUNCTION(nvrtcGetCUBIN)               \
+    FUNCTION(nvrtcGetCUBINSize)           \
+    FUNCTION(nvrtcGetErrorString)         \
+    FUNCTION(nvrtcGetProgramLog)          \
+    FUNCTION(nvrtcGetProgramLogSize)
+
 #define TC_CUDA_DECLARE(name) decltype(&::name) name;
 struct tc_cuda_blas {
     TC_CUDA_BLAS_FUNCTIONS(TC_CUDA_DECLARE)
@@ -52,6 +63,9 @@ struct tc_cuda_dnn {
     TC_CUDA_DNN_FUNCTIONS(TC_CUDA_DECLARE)
 };
 #endif
+struct tc_cuda_nvrtc {
+    TC_CUDA_NVRTC_FUNCTIONS(TC_CUDA_DECLARE)
+};
 #undef TC_CUDA_DECLARE
 
 /** What there is for one device. tc_queue.libraries is that of its device: run finds there what
@@ -79,6 +93,9 @@ tc_status tc_cuda_check_blas(cublasStatus_t error, const char *what);
 tc_status tc_cuda_use_dnn(int32_t device, const tc_cuda_libraries **libraries);
 tc_status tc_cuda_check_dnn(cudnnStatus_t error, const char *what);
 #endif
+
+/** Loads NVRTC. Errors: UNAVAILABLE when it is not installed. Thread-safe. */
+tc_status tc_cuda_use_nvrtc(const tc_cuda_nvrtc **nvrtc);
 
 /** Frees all handles, when nobody uses them. */
 void tc_cuda_libraries_destroy(void);
