@@ -72,6 +72,21 @@ static tc_status read_annotations(placer *p)
     return TC_OK;
 }
 
+static tc_status copy_names(tc_pass_context *pass)
+{
+    const tc_target *target = pass->target;
+    tc_program *program = pass->program;
+    size_t count = (size_t)target->device_count;
+    program->devices = tc_arena_array(&program->arena, count, sizeof *program->devices);
+    for (int32_t d = 0; program->devices && d < target->device_count; d++) {
+        const char *name = target->device_name(target, d);
+        program->devices[d] = tc_arena_memdup(&program->arena, name, strlen(name) + 1);
+        if (!program->devices[d])
+            return tc_compiler_exhausted();
+    }
+    return program->devices ? TC_OK : tc_compiler_exhausted();
+}
+
 static bool is_write(const tc_node *node)
 {
     return (node->attrs.op->effects & TC_EFFECT_WRITE) != 0;
@@ -194,6 +209,7 @@ static tc_status place(placer *p)
     p->shape_work = tc_arena_array(&w->arena, count, sizeof *p->shape_work);
     if (!p->asked || !p->group_asked || !p->written || !p->free || !p->shape_work)
         return tc_compiler_exhausted();
+    TC_TRY(copy_names(pass));
     TC_TRY(read_annotations(p));
     if (pass->target->device_count == 1) {
         for (int32_t i = 0; i < w->count; i++)

@@ -84,7 +84,7 @@ static tc_status finish(tc_planner *p)
      plan->total = (int32_t)p->list.count, plan->list != NULL)
     if (p->operands.count > INT32_MAX || !MOVE(steps, n_steps) || !MOVE(operands, n_operands) ||
         !MOVE(buffers, n_buffers) || !MOVE(variables, n_variables) || !MOVE(packs, n_packs) ||
-        !MOVE(regions, n_regions))
+        !MOVE(regions, n_regions) || !MOVE(segments, n_segments))
         return tc_compiler_exhausted();
 #undef MOVE
     plan->outputs = tc_arena_array(arena, (size_t)n_outputs, sizeof *plan->outputs);
@@ -114,6 +114,7 @@ static void free_planner(tc_planner *p)
     tc_vector_free(&p->variable_nodes);
     tc_vector_free(&p->packs);
     tc_vector_free(&p->regions);
+    tc_vector_free(&p->segments);
     tc_arena_free(&p->scratch);
 }
 

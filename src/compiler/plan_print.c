@@ -12,6 +12,22 @@ static const char *const place_names[] = {
     [TC_PLACE_VARIABLE] = "variable", [TC_PLACE_CONSTANT] = "constant",
     [TC_PLACE_PACKED] = "invariant"};
 
+static const char *device_name(const tc_plan *plan, int32_t device)
+{
+    return plan->program->devices[device];
+}
+
+static bool is_copy_between(const tc_plan *plan, const tc_step *step)
+{
+    return !step->kernel && plan->buffers[plan->operands[step->first_input]].device !=
+                                plan->buffers[plan->operands[step->first_output]].device;
+}
+
+static const char *what_runs(const tc_plan *plan, const tc_step *step)
+{
+    return step->kernel ? step->kernel->symbol : is_copy_between(plan, step) ? "transfer" : "copy";
+}
+
 static const tc_node *step_node(const tc_plan *plan, const tc_step *step)
 {
     return step->node < 0 ? NULL : tc_graph_node_at(plan->program->graph, step->node);
@@ -102,6 +118,8 @@ static void write_operand(const tc_plan *plan, int32_t index, tc_text *text)
         tc_text_append(text, " '%s'", name);
     else if (buffer->place != TC_PLACE_ARENA)
         tc_text_append(text, " %d", (int)buffer->index);
+    if (buffer->device != 0)
+        tc_text_append(text, " on %s", device_name(plan, buffer->device));
     if (buffer->place == TC_PLACE_ARENA || buffer->offset > 0)
         tc_text_append(text, "+%zu", buffer->offset);
     tc_text_append(text, " %s%s ", tc_dtype_name(buffer->info.dtype),
@@ -123,8 +141,7 @@ static void write_step(const tc_plan *plan, int32_t index, bool *seen, tc_text *
     const tc_step *step = &plan->steps[index];
     const tc_node *node = step_node(plan, step);
     tc_text_append(text, "%6d  %-7s  %s", (int)index,
-                   index < plan->n_compute ? "compute" : "commit",
-                   step->kernel ? step->kernel->symbol : "copy");
+                   index < plan->n_compute ? "compute" : "commit", what_runs(plan, step));
     if (node)
         tc_text_append(text, " '%s'", node->name);
     tc_text_append(text, " (");
@@ -151,6 +168,19 @@ static void write_step(const tc_plan *plan, int32_t index, bool *seen, tc_text *
     tc_text_append(text, "%s\n", index == plan->peak_step ? "  <- peak" : "");
 }
 
+static void write_devices(const tc_plan *plan, tc_text *text)
+{
+    if (plan->n_segments == 0)
+        return;
+    for (int32_t d = 1; d < plan->n_devices; d++)
+        tc_text_append(text, "memory on %s: arena %zu bytes (%.2f MB), %zu (%.2f MB) alive\n",
+                       device_name(plan, d), plan->devices[d].arena_bytes,
+                       (double)plan->devices[d].arena_bytes / 1e6, plan->devices[d].live_bytes,
+                       (double)plan->devices[d].live_bytes / 1e6);
+    tc_text_append(text, "between devices: %d segments, %d transfers, %zu bytes per run\n",
+                   (int)plan->n_segments, (int)plan->n_transfers, plan->transferred_bytes);
+}
+
 static void write_text(const tc_plan *plan, bool *seen, tc_text *text)
 {
     tc_text_append(text,
@@ -165,10 +195,16 @@ static void write_text(const tc_plan *plan, bool *seen, tc_text *text)
                    (double)plan->live_bytes / 1e6, (int)plan->peak_step, plan->copied_bytes);
     tc_text_append(text, "reads: %d variables, %d constants, %d packed forms and invariants\n",
                    (int)plan->n_variables, (int)plan->n_constants, (int)plan->n_packs);
+    write_devices(plan, text);
     tc_text_append(text, "  step  part     kernel 'node' (inputs) -> outputs, each: place+offset "
                          "dtype[shape] size\n");
-    for (int32_t i = 0; i < plan->n_steps; i++)
+    for (int32_t i = 0, segment = 0; i < plan->n_steps; i++) {
+        if (segment < plan->n_segments && plan->segments[segment].first_step == i)
+            tc_text_append(text, "%s%s:\n", device_name(plan, plan->segments[segment].device),
+                           plan->segments[segment].waits ? ", when the others are done" : "");
+        segment += segment < plan->n_segments && plan->segments[segment].first_step == i;
         write_step(plan, i, seen, text);
+    }
 }
 
 /*
@@ -208,6 +244,8 @@ static void write_json_step(const tc_plan *plan, int32_t index, bool *seen, tc_t
     const tc_node *node = step_node(plan, step);
     tc_text_append(text, "%s\n{\"index\":%d,\"part\":\"%s\",", index ? "," : "", (int)index,
                    index < plan->n_compute ? "compute" : "commit");
+    write_string("device", device_name(plan, step->device), text);
+    tc_text_append(text, ",");
     write_string("kernel", step->kernel ? step->kernel->symbol : NULL, text);
     tc_text_append(text, ",");
     write_string("operator", node ? node->attrs.op->name : NULL, text);
@@ -234,6 +272,8 @@ static void write_json_buffer(const tc_plan *plan, int32_t index, tc_text *text)
     tc_text_append(text, "%s\n{\"place\":\"%s\",\"index\":%d,", index ? "," : "",
                    place_names[buffer->place], (int)buffer->index);
     write_string("name", holder_name(plan, buffer), text);
+    tc_text_append(text, ",");
+    write_string("device", device_name(plan, buffer->device), text);
     tc_text_append(text,
                    ",\"offset\":%zu,\"bytes\":%zu,\"dtype\":\"%s\",\"shape\":", buffer->offset,
                    buffer->bytes, tc_dtype_name(buffer->info.dtype));
@@ -263,13 +303,38 @@ static void write_json_pack(const tc_plan *plan, int32_t index, tc_text *text)
     tc_text_append(text, "}");
 }
 
+static void write_json_devices(const tc_plan *plan, tc_text *text)
+{
+    tc_text_append(text, "\"transfers\":%d,\"transferred_bytes\":%zu,\"staging_bytes\":%zu,",
+                   (int)plan->n_transfers, plan->transferred_bytes, plan->staging_bytes);
+    tc_text_append(text, "\"devices\":[");
+    for (int32_t d = 0; d < plan->n_devices; d++) {
+        tc_text_append(text, "%s{", d ? "," : "");
+        write_string("name", device_name(plan, d), text);
+        tc_text_append(text, ",\"arena_bytes\":%zu,\"live_bytes\":%zu}",
+                       plan->devices[d].arena_bytes, plan->devices[d].live_bytes);
+    }
+    tc_text_append(text, "],\"segments\":[");
+    for (int32_t i = 0; i < plan->n_segments; i++) {
+        const tc_segment *segment = &plan->segments[i];
+        tc_text_append(text, "%s{", i ? "," : "");
+        write_string("device", device_name(plan, segment->device), text);
+        tc_text_append(text, ",\"first_step\":%d,\"steps\":%d,\"waits\":%s}",
+                       (int)segment->first_step, (int)segment->n_steps,
+                       segment->waits ? "true" : "false");
+    }
+    tc_text_append(text, "],");
+}
+
 static void write_json(const tc_plan *plan, bool *seen, tc_text *text)
 {
     tc_text_append(text,
                    "{\"arena_bytes\":%zu,\"live_bytes\":%zu,\"peak_step\":%d,\"copied_bytes\":%zu,"
-                   "\"recomputed\":%d,\"compute_steps\":%d,\"regions\":%d,\"steps\":[",
+                   "\"recomputed\":%d,\"compute_steps\":%d,\"regions\":%d,",
                    plan->arena_bytes, plan->live_bytes, (int)plan->peak_step, plan->copied_bytes,
                    (int)plan->recomputed, (int)plan->n_compute, (int)plan->n_regions);
+    write_json_devices(plan, text);
+    tc_text_append(text, "\"steps\":[");
     for (int32_t i = 0; i < plan->n_steps; i++)
         write_json_step(plan, i, seen, text);
     tc_text_append(text, "],\"buffers\":[");
@@ -311,7 +376,7 @@ static int32_t writer_of(const tc_plan *plan, const int32_t *writer, int32_t buf
         for (int32_t k = 0; k < plan->steps[i].n_outputs; k++) {
             int32_t operand = plan->operands[plan->steps[i].first_output + k];
             const tc_buffer *b = operand < 0 ? NULL : &plan->buffers[operand];
-            if (b && b->place == wanted->place &&
+            if (b && b->place == wanted->place && b->device == wanted->device &&
                 (b->place == TC_PLACE_ARENA || b->index == wanted->index) &&
                 b->offset < wanted->offset + wanted->bytes && wanted->offset < b->offset + b->bytes)
                 return i;
@@ -325,7 +390,9 @@ static void write_dot_step(const tc_plan *plan, int32_t index, int32_t *writer, 
     const tc_step *step = &plan->steps[index];
     const tc_node *node = step_node(plan, step);
     tc_text label = {0};
-    tc_text_append(&label, "%d %s", (int)index, step->kernel ? step->kernel->symbol : "copy");
+    tc_text_append(&label, "%d %s", (int)index, what_runs(plan, step));
+    if (step->device != 0)
+        tc_text_append(&label, " on %s", device_name(plan, step->device));
     if (node)
         tc_text_append(&label, "\n%s", node->name);
     for (int32_t k = 0; k < step->n_outputs; k++) {
@@ -334,8 +401,9 @@ static void write_dot_step(const tc_plan *plan, int32_t index, int32_t *writer, 
     }
     tc_text_append(text, "  s%d [label=", (int)index);
     tc_text_append_json(text, label.data ? label.data : "");
-    tc_text_append(text, "%s%s];\n", index == plan->peak_step ? ", penwidth=3" : "",
-                   is_again(step, seen) ? ", style=dashed" : "");
+    tc_text_append(text, "%s%s%s];\n", index == plan->peak_step ? ", penwidth=3" : "",
+                   is_again(step, seen) ? ", style=dashed" : "",
+                   step->device != 0 ? ", shape=box3d" : "");
     text->failed = text->failed || label.failed;
     tc_text_free(&label);
     for (int32_t k = 0; k < step->n_inputs; k++) {

@@ -168,16 +168,38 @@ static void begin_step(pending *s, const tc_step *step)
     s->arena = s->arena || p->storages.data[here].place == TC_PLACE_ARENA;
 }
 
-/* The end of the segment that begins at step `first`. */
-static int32_t segment_end(const tc_planner *p, int32_t first)
+/* A copy to a device of what a device is still to copy to the CPU. */
+static bool comes_back(const pending *s, const tc_step *step)
 {
-    int32_t end = first + 1, n = (int32_t)p->steps.count, n_compute = p->plan->n_compute;
-    while (end < n && end != n_compute && p->steps.data[end].device == p->steps.data[first].device)
-        end++;
-    return end;
+    int32_t from, to;
+    return is_between(s->p, step, &from, &to) && from == 0 &&
+           s->busy[storage_at(s->p, step->first_input)] & WRITTEN;
 }
 
-static void measure_copies(tc_planner *p)
+static bool begins_segment(const pending *s, int32_t index)
+{
+    const tc_planner *p = s->p;
+    const tc_step *step = &p->steps.data[index];
+    return index == 0 || index == p->plan->n_compute || step[-1].device != step->device ||
+           comes_back(s, step);
+}
+
+/* Whether the stretch of steps from `first` on must wait; it may end earlier for another reason. */
+static bool stretch_waits(const pending *s, int32_t first)
+{
+    const tc_planner *p = s->p;
+    int32_t n = first < p->plan->n_compute ? p->plan->n_compute : (int32_t)p->steps.count;
+    for (int32_t i = first; i < n; i++) {
+        const tc_step *step = &p->steps.data[i];
+        if (step->device != p->steps.data[first].device)
+            return false;
+        if (must_wait(s, step))
+            return true;
+    }
+    return false;
+}
+
+static tc_status measure_copies(tc_planner *p)
 {
     tc_plan *plan = p->plan;
     int32_t from, to;
@@ -190,36 +212,36 @@ static void measure_copies(tc_planner *p)
         if (from && to)
             continue;
         step->staging_offset = plan->staging_bytes;
-        plan->staging_bytes += tc_align_up(step->copy_bytes, TC_ALIGNMENT);
+        if (!tc_add_size(plan->staging_bytes, tc_align_up(step->copy_bytes, TC_ALIGNMENT),
+                         &plan->staging_bytes))
+            return tc_fail(TC_RESOURCE_EXHAUSTED, "copies between devices overflow");
     }
+    return TC_OK;
 }
 
 tc_status tc_plan_find_segments(tc_planner *p)
 {
     tc_plan *plan = p->plan;
-    int32_t n = (int32_t)p->steps.count, count = 0;
     size_t n_devices = (size_t)plan->n_devices;
     pending s = {.p = p,
                  .busy = tc_arena_array(&p->scratch, p->storages.count, sizeof *s.busy),
                  .working = tc_arena_array(&p->scratch, n_devices, sizeof *s.working),
                  .linked = tc_arena_array(&p->scratch, n_devices, sizeof *s.linked)};
-    for (int32_t i = 0; i < n; i = segment_end(p, i))
-        count++;
-    plan->segments = tc_arena_array(&plan->arena, (size_t)count, sizeof *plan->segments);
-    if (!s.busy || !s.working || !s.linked || !plan->segments)
+    if (!s.busy || !s.working || !s.linked)
         return tc_compiler_exhausted();
-    measure_copies(p);
-    for (int32_t first = 0, end; first < n; first = end) {
-        end = segment_end(p, first);
-        tc_segment *segment = &plan->segments[plan->n_segments++];
-        *segment = (tc_segment){p->steps.data[first].device, first, end - first, false};
-        plan->n_compute_segments += first < plan->n_compute;
-        for (int32_t i = first; i < end && !segment->waits; i++)
-            segment->waits = must_wait(&s, &p->steps.data[i]);
-        if (segment->waits)
-            nothing_is_pending(&s);
-        for (int32_t i = first; i < end; i++)
-            begin_step(&s, &p->steps.data[i]);
+    TC_TRY(measure_copies(p));
+    for (int32_t i = 0; i < (int32_t)p->steps.count; i++) {
+        const tc_step *step = &p->steps.data[i];
+        if (begins_segment(&s, i)) {
+            const tc_segment segment = {step->device, i, 0, stretch_waits(&s, i)};
+            if (segment.waits)
+                nothing_is_pending(&s);
+            if (!tc_vector_push(&p->segments, segment))
+                return tc_compiler_exhausted();
+            plan->n_compute_segments += i < plan->n_compute;
+        }
+        p->segments.data[p->segments.count - 1].n_steps++;
+        begin_step(&s, step);
     }
     return TC_OK;
 }

@@ -73,6 +73,7 @@ typedef struct tc_planner {
     TC_VECTOR(int32_t) variable_nodes;
     TC_VECTOR(tc_pack) packs;
     TC_VECTOR(tc_region) regions; /* lane_begin lies in plan->arena */
+    TC_VECTOR(tc_segment) segments;
     int32_t *branch_order;        /* step that regions put at each place */
 
     /* The compute steps as they were built, where tc_plan_low_peak has changed their order. */

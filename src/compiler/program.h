@@ -54,6 +54,7 @@ typedef struct tc_program {
     bool writes;                     /* updates variables */
     bool commit_copies;              /* no write runs on the variable itself: commits only copy */
     uint32_t plan_passes;            /* set of 1 << tc_plan_pass */
+    const char **devices;            /* names of the target's devices */
     TC_VECTOR(const char *) reasons; /* of placements: see tc_node.reason */
     int32_t fallbacks; /* nodes on the CPU because the device meant for them has no kernel */
     tc_pass_info *reports;

@@ -165,3 +165,23 @@ tc_status tc_callable_passes(tc_callable *callable, tc_pass_info *passes, size_t
     }
     return TC_OK;
 }
+
+tc_status tc_callable_placements(tc_callable *callable, tc_placement *placements, size_t capacity,
+                                 size_t *count)
+{
+    if (!callable || !count || (capacity > 0 && !placements))
+        return tc_fail(TC_INVALID_ARGUMENT,
+                       "placements: the callable, placements or count is NULL");
+    const tc_staged *staged = callable->entry->staged;
+    const tc_program *program = (staged ? staged->entries[0] : callable->entry)->program;
+    const tc_target *target = &callable->session->view.target;
+    *count = program->graph->nodes.count;
+    for (size_t i = 0; i < *count && i < capacity; i++) {
+        const tc_node *node = program->graph->nodes.data[i];
+        placements[i] = (tc_placement){.node = node->name,
+                                       .op = node->attrs.op->name,
+                                       .device = target->device_name(target, node->device),
+                                       .reason = program->reasons.data[node->reason]};
+    }
+    return TC_OK;
+}

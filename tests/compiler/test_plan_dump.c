@@ -127,6 +127,31 @@ static void test_what_is_computed_again(void **state)
     free(text);
 }
 
+static void test_devices(void **state)
+{
+    fixture *f = *state;
+    f->target = fake_devices(2, 1);
+    f->target.cpu_only = "tanh";
+    tc_plan *plan = plan_all(f);
+    char *text = dump(plan, TC_DUMP_TEXT);
+    assert_int_equal(count(text, "\ncuda:0:\n"), 3);
+    assert_int_equal(count(text, "\ncpu, when the others are done:\n"), 1);
+    assert_int_equal(count(text, "  transfer '"), plan->n_transfers);
+    assert_non_null(strstr(text, "memory on cuda:0: arena 128 bytes"));
+    assert_non_null(strstr(text, "between devices: 4 segments, 4 transfers, 512 bytes per run"));
+    assert_non_null(strstr(text, "variable 'v' on cuda:0 f32[4] 16 B"));
+    free(text);
+    text = dump(plan, TC_DUMP_JSON);
+    assert_string_equal(json_space(json_value(text)), "");
+    assert_int_equal(count(text, "\"waits\":"), plan->n_segments);
+    assert_int_equal(count(text, "\"device\":\"c"),
+                     plan->n_steps + plan->n_buffers + plan->n_segments);
+    free(text);
+    text = dump(plan, TC_DUMP_DOT);
+    assert_int_equal(count(text, "shape=box3d"), plan->n_steps - 1);
+    free(text);
+}
+
 static void test_bad_format(void **state)
 {
     fixture *f = *state;
@@ -143,8 +168,9 @@ static void test_bad_format(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_text),       TEST(test_json), TEST(test_dot), TEST(test_what_is_computed_again),
-        TEST(test_bad_format),
+        TEST(test_text),    TEST(test_json),
+        TEST(test_dot),     TEST(test_what_is_computed_again),
+        TEST(test_devices), TEST(test_bad_format),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,12 +1,13 @@
 /*
  * Random programs of computations, views, variables and writes: every plan is followed step by step
- * (check_plan), with optional passes on and off. What is wrong with one seed is found again by
- * giving the seed as the only argument.
+ * (check_plan), with optional passes on and off, on one device and on several. What is wrong with
+ * one seed is found again by giving the seed as the only argument.
  */
 #include "compiler/compiler_test.h"
 
 typedef struct generator {
     uint64_t state;
+    bool scopes; /* nodes ask for devices */
     tc_graph *graph;
     tc_value values[200]; /* f32 of 8 elements, in various shapes */
     int n_values;
@@ -82,6 +83,17 @@ static tc_value mixed(generator *g)
     }
 }
 
+/* Asks for a device until the next call. */
+static void change_scope(generator *g, bool open)
+{
+    static const char *const names[] = {"cpu", "cuda:0", "cuda:1"};
+    if (!g->scopes)
+        return;
+    if (open)
+        tc_device_pop(g->graph);
+    tc_device_push(g->graph, names[pick(g, 4) % 3]);
+}
+
 static void add_node(generator *g)
 {
     tc_value value;
@@ -114,16 +126,24 @@ static void generate(generator *g, test_request *r)
     g->values[g->n_values++] = tc_fill(g->graph, TC_F32, TC_SHAPE(8), 3);
     request_feed(r, x);
     request_feed(r, y);
+    change_scope(g, false);
     g->n_variables = 1 + (int)pick(g, 5);
     for (int i = 0; i < g->n_variables; i++) {
         char name[16];
         snprintf(name, sizeof name, "v%d", i);
         g->variables[i] = tc_variable(g->graph, name, tc_fill(g->graph, TC_F32, TC_SHAPE(8), i));
         g->values[g->n_values++] = g->variables[i];
+        if (g->scopes && pick(g, 2))
+            change_scope(g, true);
     }
     int nodes = 3 + (int)pick(g, 37);
-    for (int i = 0; i < nodes; i++)
+    for (int i = 0; i < nodes; i++) {
+        if (g->scopes && pick(g, 3) == 0)
+            change_scope(g, true);
         add_node(g);
+    }
+    if (g->scopes)
+        tc_device_pop(g->graph);
     int fetches = (int)pick(g, 6);
     for (int i = 0; i < fetches; i++)
         request_fetch(r, any_value(g));
@@ -149,6 +169,41 @@ static void check_seed(uint64_t seed)
         r.request.disable_passes = passes ? NULL : "all";
         tc_program *program = compile_ok(g.graph, &r, &target);
         tc_plan_release(plan_ok(program, shapes, &target));
+        tc_program_release(program);
+    }
+    tc_graph_release(g.graph);
+}
+
+/* Three devices, one of them the default, two of which lack some kernels; and with less memory. */
+static void check_devices(uint64_t seed)
+{
+    static const char *const missing[] = {NULL, "exp", "tanh,concat", "assign,mul",
+                                          "neg,assign_add"};
+    generator g = {.state = seed * 0x9E3779B97F4A7C15u + 1, .scopes = true};
+    test_request r;
+    fake_target target = fake_devices(3, (int32_t)(seed % 4) - 1);
+    const tc_shape shapes[] = {TC_SHAPE(8), TC_SHAPE(8)};
+    target.cpu_only = missing[seed % 5];
+    generate(&g, &r);
+    for (int passes = 0; passes < 2; passes++) {
+        tc_plan *small;
+        r.request.disable_passes = passes ? NULL : "all";
+        r.request.commit_copies = seed % 7 == 0;
+        tc_program *program = compile_ok(g.graph, &r, &target);
+        tc_plan *plan;
+        assert_ok(tc_plan_create(program, shapes, &target.target, 0, &plan));
+        check_plan(plan);
+        size_t most = 0;
+        for (int32_t d = 0; d < plan->n_devices; d++)
+            most = plan->devices[d].arena_bytes > most ? plan->devices[d].arena_bytes : most;
+        if (most > 64 &&
+            tc_plan_create(program, shapes, &target.target, most - 1, &small) == TC_OK) {
+            check_plan(small);
+            for (int32_t d = 0; d < small->n_devices; d++)
+                assert_true(small->devices[d].arena_bytes < most);
+            tc_plan_release(small);
+        }
+        tc_plan_release(plan);
         tc_program_release(program);
     }
     tc_graph_release(g.graph);
@@ -281,6 +336,12 @@ static void test_random_programs(void **state)
         check_seed(seed);
 }
 
+static void test_devices(void **state)
+{
+    for (uint64_t seed = first_seed; seed <= last_seed; seed++)
+        check_devices(seed);
+}
+
 static void test_same_bits(void **state)
 {
     for (uint64_t seed = first_seed; seed <= last_seed && seed <= first_seed + 200; seed++)
@@ -290,6 +351,7 @@ static void test_same_bits(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_random_programs),
+                                       cmocka_unit_test(test_devices),
                                        cmocka_unit_test(test_same_bits)};
     if (argc > 1)
         first_seed = last_seed = strtoull(argv[1], NULL, 10);
