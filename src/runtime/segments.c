@@ -183,16 +183,16 @@ static tc_status give_copy(const tc_run *r, const tc_device_frame *own, tc_queue
     if (to_device == from_device && is_commit(r, index))
         return backend->copy_unless_fault(queue, to, from, step->copy_bytes,
                                           (const tc_run_state *)(const void *)own->memory);
-    const tc_device_frame *devices = r->frame->segments->devices;
+    const tc_device *devices = r->session->view.devices->list; /* one may do nothing but hold it */
     int32_t to_place = TC_DEVICE_HOST, from_place = TC_DEVICE_HOST;
     if (to_device == 0)
         to = own->staging + step->staging_offset;
     else
-        to_place = devices[to_device].device->index;
+        to_place = devices[to_device].index;
     if (from_device == 0)
         from = own->staging + step->staging_offset;
     else
-        from_place = devices[from_device].device->index;
+        from_place = devices[from_device].index;
     return backend->copy(queue, to, to_place, from, from_place, step->copy_bytes);
 }
 
