@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <tensorc/device.h>
 #include <tensorc/extend.h>
 
 #include "commands.h"
@@ -25,18 +26,39 @@ static const char *gradient_state(const tc_op *op)
     return "missing";
 }
 
-/* Dtypes of the kernels of `op` on `device`; the bits of its 'T' ports for a kernel of every dtype.
+/*
+ * One device of each type.
  */
-static unsigned kernel_dtypes(const tc_op *op, tc_device_type device)
+#define MAX_DEVICES 64
+#define MAX_TYPES   8
+
+static struct {
+    char name[32];
+    int32_t device;
+} types[MAX_TYPES];
+static int n_types;
+
+static bool find_types(void)
 {
-    unsigned dtypes = 0;
-    int32_t count = tc_registry_kernel_count(NULL);
-    for (int32_t i = 0; i < count; i++) {
-        const tc_kernel *kernel = tc_registry_kernel(NULL, i);
-        if (kernel->device != device || strcmp(kernel->op, op->name) != 0)
+    tc_device_info infos[MAX_DEVICES];
+    size_t count;
+    if (tc_device_list(NULL, infos, MAX_DEVICES, &count, NULL, 0) != TC_OK)
+        return false;
+    for (size_t i = 0; i < count && i < MAX_DEVICES && n_types < MAX_TYPES; i++) {
+        if (infos[i].index != 0)
             continue;
-        dtypes |= kernel->dtype == TC_DTYPE_INVALID ? TC_DTYPES_ANY : 1u << kernel->dtype;
+        snprintf(types[n_types].name, sizeof types[n_types].name, "%.*s",
+                 (int)strcspn(infos[i].name, ":"), infos[i].name);
+        types[n_types++].device = (int32_t)i;
     }
+    return true;
+}
+
+static unsigned kernel_dtypes(const tc_op *op, int type)
+{
+    uint32_t dtypes = 0;
+    if (tc_device_kernels(NULL, types[type].device, op->name, &dtypes) != TC_OK)
+        dtypes = 0;
     return dtypes;
 }
 
@@ -117,9 +139,13 @@ static void print_op(const tc_op *op)
             printf(", one of %s", attr->choices);
         printf("%s%s\n", attr->doc ? ": " : "", attr->doc ? attr->doc : "");
     }
-    char cpu[256];
-    write_dtypes(cpu, sizeof cpu, kernel_dtypes(op, TC_DEVICE_CPU), " ");
-    printf("  gradient %s; cpu kernels: %s\n\n", gradient_state(op), cpu[0] ? cpu : "none");
+    printf("  gradient %s\n", gradient_state(op));
+    for (int i = 0; i < n_types; i++) {
+        char dtypes[256];
+        write_dtypes(dtypes, sizeof dtypes, kernel_dtypes(op, i), " ");
+        printf("  %-7s %-16s %s\n", i ? "" : "kernels", types[i].name, dtypes[0] ? dtypes : "none");
+    }
+    printf("\n");
 }
 
 /*
@@ -213,8 +239,11 @@ static void print_json_op(const tc_op *op)
     print_json_attrs(op);
     printf(", ");
     print_json_member("gradient", gradient_state(op));
-    printf(", \"kernels\": {\"cpu\": ");
-    print_json_dtypes(kernel_dtypes(op, TC_DEVICE_CPU));
+    printf(", \"kernels\": {");
+    for (int i = 0; i < n_types; i++) {
+        printf("%s\"%s\": ", i ? ", " : "", types[i].name);
+        print_json_dtypes(kernel_dtypes(op, i));
+    }
     printf("}}");
 }
 
@@ -242,6 +271,8 @@ int command_ops(int argc, char **argv)
         else if (!tc_registry_find_op(NULL, argv[i]))
             return usage_error(argv[0], "there is no operator of that name", argv[i]);
     }
+    if (!find_types())
+        return library_error(argv[0]);
     int32_t count = tc_registry_op_count(NULL);
     const char *separator = "";
     if (json)

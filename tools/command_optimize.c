@@ -15,6 +15,7 @@ typedef struct choices {
     const char *file;
     const char *signature;
     const char *passes_off;
+    const char *device;
     tc_optimization level;
     tc_dtype precision;
     tc_dump_format format;
@@ -93,6 +94,8 @@ static const char *read_option(choices *c, int argc, char **argv, int *i)
         c->passes_off = text;
     } else if (strcmp(option, "--signature") == 0) {
         c->signature = text;
+    } else if (strcmp(option, "--device") == 0) {
+        c->device = text;
     } else if (strcmp(option, "--level") == 0) {
         if (!read_word(levels, sizeof levels / sizeof levels[0], text, &value))
             return "the level is none, basic or full";
@@ -249,6 +252,29 @@ static void print_table(const tc_pass_info *passes, size_t count, const tc_plan_
            "%zu, copied %zu\n\n",
            (int)info->kernels, (int)info->commits, info->peak_bytes, info->live_bytes,
            info->constant_bytes, info->variable_bytes, info->copied_bytes);
+    if (info->transfers > 0)
+        printf("other devices: peak %zu bytes, %d transfers of %zu bytes in all\n\n",
+               info->device_bytes, (int)info->transfers, info->transferred_bytes);
+}
+
+/* Where nodes run and why, when that is not one device for all. */
+static bool print_placements(tc_callable *callable)
+{
+    size_t count;
+    bool several = false;
+    if (tc_callable_placements(callable, NULL, 0, &count) != TC_OK)
+        return false;
+    tc_placement *places = calloc(count + 1, sizeof *places);
+    bool ok = places && tc_callable_placements(callable, places, count, &count) == TC_OK;
+    for (size_t i = 1; ok && i < count; i++)
+        several = several || strcmp(places[i].device, places[0].device) != 0;
+    for (size_t i = 0; several && i < count; i++)
+        printf("%-32s %-24s %-10s %s\n", places[i].node, places[i].op, places[i].device,
+               places[i].reason);
+    if (several)
+        printf("\n");
+    free(places);
+    return ok;
 }
 
 static int show(tc_callable *callable, const request *r, const choices *c)
@@ -265,6 +291,7 @@ static int show(tc_callable *callable, const request *r, const choices *c)
               tc_callable_passes(callable, passes, 128, &count) == TC_OK;
     if (ok && c->format == TC_DUMP_TEXT)
         print_table(passes, count, &info);
+    ok = ok && (c->format != TC_DUMP_TEXT || print_placements(callable));
     ok = ok && tc_plan_dump(callable, shapes, c->format, stdout) == TC_OK;
     free(shapes);
     return ok ? 0 : library_error("optimize");
@@ -277,6 +304,7 @@ static int optimize(const request *r, const choices *c)
         .struct_size = sizeof options,
         .optimization = c->level,
         .precision = c->precision,
+        .device = c->device,
         .disable_passes = c->passes_off,
         .dump = c->dump_passes ? print_pass : NULL,
         .dump_context = &last,

@@ -29,6 +29,15 @@ TC_MUST_USE TC_API tc_status tc_device_list(tc_runtime *runtime, tc_device_info 
                                             size_t capacity, size_t *count, char *why,
                                             size_t why_size);
 
+/**
+ * Which dtypes operator `op` has kernels for on device `device` of tc_device_list (dtypes of its
+ * ports with the letter 'T'): sets bit TC_DTYPE_BIT(dtype) of `*dtypes` for each; for an operator
+ * without such ports TC_DTYPES_ANY, or nothing. Errors: INVALID_ARGUMENT (no such device or
+ * operator). Thread-safe.
+ */
+TC_MUST_USE TC_API tc_status tc_device_kernels(tc_runtime *runtime, int32_t device, const char *op,
+                                               uint32_t *dtypes);
+
 #ifdef __cplusplus
 }
 #endif

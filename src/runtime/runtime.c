@@ -355,3 +355,49 @@ tc_status tc_device_list(tc_runtime *runtime, tc_device_info *devices, size_t ca
     tc_runtime_release(used);
     return status;
 }
+
+/* Dtypes of the ports that select the kernel; 0 when there are none. */
+static uint32_t kernel_ports(const tc_op *op)
+{
+    for (int16_t i = 0; i < op->n_inputs; i++)
+        if (op->inputs[i].type == 'T')
+            return op->inputs[i].dtypes;
+    for (int16_t i = 0; i < op->n_outputs; i++)
+        if (op->outputs[i].type == 'T')
+            return op->outputs[i].dtypes;
+    return 0;
+}
+
+static tc_status list_kernels(tc_runtime *runtime, int32_t device, const char *name,
+                              uint32_t *dtypes)
+{
+    tc_devices *devices;
+    TC_TRY(tc_runtime_devices(runtime, &devices));
+    const tc_op *op = tc_registry_find_op(runtime->registry, name);
+    if (!op)
+        return tc_fail(TC_INVALID_ARGUMENT, "device kernels: there is no operator '%s'", name);
+    if (device < 0 || device >= devices->count)
+        return tc_fail(TC_INVALID_ARGUMENT, "device kernels: there is no device %d, only %d",
+                       (int)device, (int)devices->count);
+    const tc_runtime_target view = tc_runtime_view(runtime, runtime->pool, devices);
+    uint32_t ports = kernel_ports(op);
+    *dtypes = 0;
+    for (int dtype = 1; dtype < TC_DTYPE_COUNT; dtype++)
+        if (ports & TC_DTYPE_BIT(dtype) &&
+            target_find_kernel(&view.target, device, name, (tc_dtype)dtype))
+            *dtypes |= TC_DTYPE_BIT(dtype);
+    if (!ports && target_find_kernel(&view.target, device, name, TC_DTYPE_INVALID))
+        *dtypes = TC_DTYPES_ANY;
+    return TC_OK;
+}
+
+tc_status tc_device_kernels(tc_runtime *runtime, int32_t device, const char *op, uint32_t *dtypes)
+{
+    if (!op || !dtypes)
+        return tc_fail(TC_INVALID_ARGUMENT, "device kernels: op or dtypes is NULL");
+    tc_runtime *used;
+    TC_TRY(tc_runtime_acquire(runtime, &used));
+    tc_status status = list_kernels(used, device, op, dtypes);
+    tc_runtime_release(used);
+    return status;
+}
