@@ -2,7 +2,8 @@
  * Random programs give the same results however much the compiler does: with basic optimization the
  * same bits as with none, with all of it, and with all but one pass, numbers that differ by no more
  * than rounding may. Outputs and the contents of variables are compared, run after run and with
- * batches of several sizes. A quarter of them runs with 16 bits as well.
+ * batches of several sizes. A quarter of them runs with 16 bits as well, another one on two devices
+ * that compute with the CPU's kernels, with nodes scattered over all three.
  *
  *     test_compiler_differential [FIRST_SEED [COUNT [PASSES]]]
  *
@@ -13,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "support/loopback.h"
 #include "support/random_graph.h"
 #include "support/test.h"
 
@@ -44,6 +46,7 @@ typedef struct way {
     const char *disable;
     double perturbation;
     tc_dtype precision;
+    const char *device;
 } way;
 
 typedef struct seen {
@@ -93,7 +96,8 @@ static void observe(const request *r, const way *w, seen *s)
     const tc_session_options options = {.struct_size = sizeof options,
                                         .optimization = w->optimization,
                                         .disable_passes = w->disable,
-                                        .precision = w->precision};
+                                        .precision = w->precision,
+                                        .device = w->device};
     memset(s, 0, sizeof *s);
     assert_ok(tc_session_create(r->g->graph, &options, &session));
     assert_ok(tc_session_initialize(session));
@@ -188,8 +192,12 @@ static bool excused(const request *r, const seen *reference, const seen *other)
     int run, index;
     bool found = true;
     for (int i = 0; i < 4 && found; i++) {
-        const way shaken = {"perturbed", TC_OPTIMIZATION_NONE, NULL,
-                            (i % 2 ? -1 : 1) * (i / 2 * 4 + 1) * PERTURBATION, TC_DTYPE_INVALID};
+        const way shaken = {"perturbed",
+                            TC_OPTIMIZATION_NONE,
+                            NULL,
+                            (i % 2 ? -1 : 1) * (i / 2 * 4 + 1) * PERTURBATION,
+                            TC_DTYPE_INVALID,
+                            NULL};
         seen moved;
         observe(r, &shaken, &moved);
         found = find_difference(reference, other, TOLERANCE, &moved, &run, &index);
@@ -238,6 +246,41 @@ static const char *some_pass(random_graph *g)
     }
 }
 
+/* Devices of values, variables and updates: names for one in three. */
+static void scatter(request *r)
+{
+    static const char *const names[] = {"cpu", "loop:0", "loop:1", "loop"};
+    random_graph *g = r->g;
+    for (int i = 0; i < g->n_values; i++)
+        if (random_pick(g, 3) == 0)
+            tc_annotate(g->values[i].value, "device", names[random_pick(g, 4)]);
+    for (int i = 0; i < g->n_updates; i++)
+        if (random_pick(g, 3) == 0)
+            tc_annotate(g->updates[i], "device", names[random_pick(g, 4)]);
+    for (int i = 0; i < g->n_variables; i++)
+        if (random_pick(g, 3) == 0)
+            tc_annotate(g->variables[i], "device", names[random_pick(g, 4)]);
+    assert_ok(tc_graph_status(g->graph));
+}
+
+static void check_devices(request *r, const seen *reference)
+{
+    static const char *const defaults[] = {"cpu", "loop:0", "loop:1", "auto"};
+    static const char *const missing[] = {NULL, ",matmul,tanh,", ",fused,add,conv2d,",
+                                          ",assign,apply_adam,concat,reduce_sum,"};
+    const char *device = defaults[random_pick(r->g, 4)];
+    loopback_reset(&(loopback_options){.n_devices = 2,
+                                       .deferred = random_pick(r->g, 2) == 0,
+                                       .without = missing[random_pick(r->g, 4)]});
+    if (random_pick(r->g, 4))
+        scatter(r);
+    const way basic = {"devices, basic", TC_OPTIMIZATION_BASIC, NULL, 0, TC_DTYPE_INVALID, device};
+    const way full = {"devices, full", TC_OPTIMIZATION_FULL, left_out, 0, TC_DTYPE_INVALID, device};
+    check_way(r, &basic, reference, 0);
+    check_way(r, &full, reference, TOLERANCE);
+    assert_string_equal(loopback_violation(), "");
+}
+
 static void check_seed(uint64_t seed)
 {
     random_graph g;
@@ -257,11 +300,11 @@ static void check_seed(uint64_t seed)
     char without[64];
     const char *pass = some_pass(&g);
     snprintf(without, sizeof without, "full without %s", pass);
-    const way none = {"none", TC_OPTIMIZATION_NONE, NULL, 0, TC_DTYPE_INVALID};
-    const way basic = {"basic", TC_OPTIMIZATION_BASIC, NULL, 0, TC_DTYPE_INVALID};
-    const way full = {"full", TC_OPTIMIZATION_FULL, left_out, 0, TC_DTYPE_INVALID};
-    const way partly = {without, TC_OPTIMIZATION_FULL, pass, 0, TC_DTYPE_INVALID};
-    const way narrow = {"bf16", TC_OPTIMIZATION_FULL, left_out, 0, TC_BF16};
+    const way none = {"none", TC_OPTIMIZATION_NONE, NULL, 0, TC_DTYPE_INVALID, NULL};
+    const way basic = {"basic", TC_OPTIMIZATION_BASIC, NULL, 0, TC_DTYPE_INVALID, NULL};
+    const way full = {"full", TC_OPTIMIZATION_FULL, left_out, 0, TC_DTYPE_INVALID, NULL};
+    const way partly = {without, TC_OPTIMIZATION_FULL, pass, 0, TC_DTYPE_INVALID, NULL};
+    const way narrow = {"bf16", TC_OPTIMIZATION_FULL, left_out, 0, TC_BF16, NULL};
     seen reference;
     observe(&r, &none, &reference);
     check_way(&r, &basic, &reference, 0);
@@ -271,6 +314,8 @@ static void check_seed(uint64_t seed)
     if (seed % 4 ==
         0) /* dtypes and shapes are the same; what is rounded to 8 bits is not compared */
         check_way(&r, &narrow, &reference, INFINITY);
+    if (seed % 4 == 1) /* the last: nodes get annotations */
+        check_devices(&r, &reference);
     seen_release(&reference);
     tc_graph_release(g.graph);
 }
