@@ -15,24 +15,33 @@ enum tc_cuda_conv_kind {
     TC_CUDA_CONV_GRAD_FILTER, /* w [filters, channels / groups, kh, kw] of x and y */
 };
 
-/** Geometry; passed to kernels. */
+/** Geometry; passed to kernels. What is counted in a launch stays in 32 bits. */
 struct tc_cuda_conv {
     tc_cuda_conv_kind kind;
     tc_cuda_axis axis[2];
-    int64_t images, groups;
-    int64_t channels, filters;         /* of one group */
-    int64_t x_plane, y_plane, w_plane; /* elements: h w, oh ow, kh kw */
-    int64_t columns;             /* of the product; of grad_input those of the largest class */
-    int64_t depth;               /* products that an element of the result sums, at most */
-    int32_t classes[2];          /* of pixels of x that meet the same elements of the kernel */
-    int64_t splits, split_depth; /* the sum is cut into so many parts, added in their order */
+    int32_t images; /* of the launch */
+    int32_t groups;
+    int32_t channels, filters;               /* of one group */
+    int64_t image_channels, image_filters;   /* of all */
+    int64_t x_plane, y_plane;                /* elements: h w, oh ow */
+    int32_t w_plane;                         /* kh kw */
+    int32_t depth;                           /* what an element of the result sums, at most */
+    int32_t splits, split_depth;             /* the sum of a launch is cut into so many parts */
+    int32_t parts;                           /* of all launches, added in their order */
+    tc_cuda_planes x, y, w;                  /* indices in them */
+    tc_cuda_divisor row_tiles, column_tiles; /* of the product, of the largest class */
+    tc_cuda_divisor classes[2]; /* of pixels of x that meet the same elements of the kernel */
+    tc_cuda_divisor by_groups, by_filters, by_image_filters;
 };
 
 struct tc_cuda_conv_params {
     tc_cuda_conv conv;
     tc_cuda_epilogue epilogue;
     int64_t count; /* elements of the result; 0: nothing to do */
+    int64_t images;
+    int64_t at_a_time; /* images of a launch, or planes of the result */
     int32_t tile_rows;
+    int64_t blocks; /* tiles of a launch */
     /* Of cuDNN; plan.index 0: the library's own kernels compute. */
     tc_dnn_plan plan;
     bool fused;          /* the plan computes the epilogue too */

@@ -156,9 +156,9 @@ tc_status tc_cuda_conv_plan(const tc_prepare *prepare, tc_cuda_conv_params *para
     key.kind = p->kind;
     key.dtype = dtype;
     const tc_cuda_axis *h = &p->axis[0], *v = &p->axis[1];
-    const int64_t x[4] = {p->images, p->groups * p->channels, h->in, v->in},
-                  w[4] = {p->groups * p->filters, p->channels, h->kernel, v->kernel},
-                  y[4] = {p->images, p->groups * p->filters, h->out, v->out};
+    const int64_t x[4] = {params->images, p->image_channels, h->in, v->in},
+                  w[4] = {p->image_filters, p->channels, h->kernel, v->kernel},
+                  y[4] = {params->images, p->image_filters, h->out, v->out};
     memcpy(key.x, x, sizeof x);
     memcpy(key.w, w, sizeof w);
     memcpy(key.y, y, sizeof y);

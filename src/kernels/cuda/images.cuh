@@ -1,4 +1,4 @@
-/* What kernels of images share: windows, and indices that are mostly small. */
+/* What kernels of images share: windows and indices. */
 #ifndef TC_KERNELS_CUDA_IMAGES_CUH
 #define TC_KERNELS_CUDA_IMAGES_CUH
 
@@ -8,33 +8,92 @@ extern "C" {
 #include "core/window.h"
 }
 
-/* Rare, and long: in one place. */
-static __device__ __attribute__((noinline)) int64_t tc_divide_wide(int64_t a, int64_t b)
+/** Most elements that a launch counts: indices and their quotients stay in 32 bits, and more images
+ * take more launches. */
+#ifndef TC_CUDA_MOST_INDEX
+#define TC_CUDA_MOST_INDEX (1 << 30)
+#endif
+
+/** Calls run(first, count) for at most `each` of `all` at a time. */
+template <typename F>
+static inline tc_status tc_cuda_in_turn(int64_t all, int64_t each, const F &run)
 {
-    return a / b;
+    for (int64_t first = 0; first < all; first += each)
+        TC_TRY(run(first, all - first < each ? all - first : each));
+    return TC_OK;
 }
 
-/** a / b of numbers that are not negative. Divisions of 64 bits take several times longer than
- * those of 32. */
-static __device__ __forceinline__ int64_t tc_divide(int64_t a, int64_t b)
+/** How many of what has `size` elements go into a launch; 0: not one does. */
+static inline int64_t tc_cuda_at_a_time(int64_t size)
 {
-    if (((a | b) >> 32) == 0)
-        return static_cast<uint32_t>(a) / static_cast<uint32_t>(b);
-    return tc_divide_wide(a, b);
+    return size > 0 ? TC_CUDA_MOST_INDEX / size : TC_CUDA_MOST_INDEX;
 }
 
-/** A place in planes of height[0] by height[1] elements. */
-struct tc_plane_index {
-    int64_t plane;
-    int32_t y, x;
+/** Division of numbers below 2^31 by a multiplication: n / by is n * ceil(2^(31 + s) / by) >>
+ * (31 + s), where by <= 2^s (Granlund and Montgomery, Division by Invariant Integers). */
+struct tc_cuda_divisor {
+    uint32_t factor;
+    int32_t by, shift;
 };
 
-static __device__ __forceinline__ tc_plane_index tc_plane_at(int64_t i, int64_t height,
-                                                             int64_t width)
+/** `by` is 1 at least. */
+static inline tc_cuda_divisor tc_cuda_divisor_of(int64_t by)
 {
-    int64_t row = tc_divide(i, width), plane = tc_divide(row, height);
-    return {plane, static_cast<int32_t>(row - plane * height),
-            static_cast<int32_t>(i - row * width)};
+    int32_t bits = 0;
+    while ((INT64_C(1) << bits) < by)
+        bits++;
+    const uint64_t factor =
+        ((UINT64_C(1) << (31 + bits)) + static_cast<uint64_t>(by) - 1) / static_cast<uint64_t>(by);
+    return {static_cast<uint32_t>(factor), static_cast<int32_t>(by), 31 + bits};
+}
+
+static __device__ __forceinline__ int32_t tc_quotient(int32_t n, const tc_cuda_divisor &d)
+{
+    return static_cast<int32_t>((static_cast<uint64_t>(static_cast<uint32_t>(n)) * d.factor) >>
+                                d.shift);
+}
+
+/** n / d; *rest is n % d. */
+static __device__ __forceinline__ int32_t tc_split(int32_t n, const tc_cuda_divisor &d,
+                                                   int32_t *rest)
+{
+    const int32_t quotient = tc_quotient(n, d);
+    *rest = n - quotient * d.by;
+    return quotient;
+}
+
+/* A loop over the elements of a launch, which all threads of it share: the step keeps the index
+ * below 2^32. */
+static __device__ __forceinline__ uint32_t tc_first_index()
+{
+    return blockIdx.x * blockDim.x + threadIdx.x;
+}
+
+static __device__ __forceinline__ uint32_t tc_index_step()
+{
+    return gridDim.x * blockDim.x;
+}
+
+/** Planes of rows and columns. */
+struct tc_cuda_planes {
+    tc_cuda_divisor rows, columns;
+};
+
+static inline tc_cuda_planes tc_cuda_planes_of(int64_t rows, int64_t columns)
+{
+    return {tc_cuda_divisor_of(rows), tc_cuda_divisor_of(columns)};
+}
+
+/** A place in them. */
+struct tc_plane_index {
+    int32_t plane, y, x;
+};
+
+static __device__ __forceinline__ tc_plane_index tc_plane_at(int32_t i, const tc_cuda_planes &of)
+{
+    tc_plane_index at;
+    at.plane = tc_split(tc_split(i, of.columns, &at.x), of.rows, &at.y);
+    return at;
 }
 
 /** A window along one axis in 32 bits; see tc_window_axis. */
