@@ -2,10 +2,10 @@
  * Device backends: how a kind of device that the library does not know joins it.
  *
  * A backend is a shared library libtensorc_<name>.so with one exported symbol, tensorc_backend, of
- * type tc_backend_entry. The runtime looks for it beside libtensorc and in the folders of
- * TENSORC_PLUGIN_PATH, never in the working directory. It links nothing of libtensorc: what it
- * needs of it comes in the table `host`. A program that is linked statically hands the entry over
- * itself, with tc_backend_register.
+ * type tc_backend_entry. The runtime looks for it in the folders of TENSORC_PLUGIN_PATH
+ * and then beside libtensorc, never in the working directory. It links nothing of libtensorc: what
+ * it needs of it comes in the table `host`. A program that is linked statically hands the entry
+ * over itself, with tc_backend_register.
  *
  * Functions return a status and leave their sentence through host->fail. They may be called from
  * any thread; calls for one queue come one after the other.
@@ -37,9 +37,7 @@ typedef struct tc_host {
     /** Memory, uninitialized; NULL when exhausted. */
     void *(*allocate)(size_t bytes);
     void (*release)(void *memory);
-    /** As the functions of extend.h that are called so. */
-    const tc_attr *(*attrs_get)(const tc_attrs *attrs, const char *name);
-    void *(*prepare_params)(tc_prepare *prepare, size_t size);
+    void *(*prepare_params)(tc_prepare *prepare, size_t size); /**< tc_prepare_params */
 } tc_host;
 
 /** A line of work on one device: what is put into it runs in that order, beside other queues. */
@@ -80,6 +78,8 @@ struct tc_backend {
     tc_status (*queue_create)(tc_backend *backend, int32_t device, tc_queue **queue);
     /** Waits for its work. */
     void (*queue_destroy)(tc_queue *queue);
+    /** Called on a thread before it runs kernels for the queue. */
+    tc_status (*select)(tc_queue *queue);
     /** Puts a copy into the queue; `from` and `to` are memory of the named devices, or of the
      * processor. Processor memory must stay as it is until the copy has run, and be pinned when the
      * queue records. */

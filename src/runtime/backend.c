@@ -46,7 +46,6 @@ static const tc_host host = {
     .error_message = tc_error_message,
     .allocate = tc_alloc,
     .release = tc_free,
-    .attrs_get = tc_attrs_get,
     .prepare_params = tc_prepare_params,
 };
 
@@ -59,9 +58,9 @@ static tc_status check_backend(const tc_backend *b)
         b->n_devices < 1 || b->n_kernels < 0 || (b->n_kernels > 0 && !b->kernels))
         return tc_fail(TC_INTERNAL, "the backend has no name, devices or kernels");
     if (b->describe && b->memory && b->allocate && b->release && b->pin && b->unpin &&
-        b->queue_create && b->queue_destroy && b->copy && b->copy_unless_fault && b->order &&
-        b->wait && b->record_begin && b->record_end && b->replay && b->recording_destroy &&
-        b->destroy)
+        b->queue_create && b->queue_destroy && b->select && b->copy && b->copy_unless_fault &&
+        b->order && b->wait && b->record_begin && b->record_end && b->replay &&
+        b->recording_destroy && b->destroy)
         return TC_OK;
     return tc_fail(TC_INTERNAL, "the backend '%s' lacks a function", b->name);
 }
@@ -173,9 +172,8 @@ static tc_status find_plugin(tc_devices *devices, const char *name, tc_text *all
     tc_text why = {0};
     const char *folders = secure_getenv("TENSORC_PLUGIN_PATH");
     own_folder(own, sizeof own);
-    snprintf(path, sizeof path, "%slibtensorc_%s.so", own, name);
-    bool done = own[0] && try_plugin(devices, path, &why, &status);
-    for (const char *at = folders; at && *at && !done;) {
+    bool done = false;
+    for (const char *at = folders; at && *at && !done;) { /* what is asked for goes first */
         int length = (int)strcspn(at, ":");
         int written = snprintf(path, sizeof path, "%.*s/libtensorc_%s.so", length, at, name);
         if (*at == '/' && written > 0 && (size_t)written < sizeof path &&
@@ -183,13 +181,15 @@ static tc_status find_plugin(tc_devices *devices, const char *name, tc_text *all
             done = try_plugin(devices, path, &why, &status);
         at += length + (at[length] == ':');
     }
+    snprintf(path, sizeof path, "%slibtensorc_%s.so", own, name);
+    done = done || (own[0] && try_plugin(devices, path, &why, &status));
     if (!done && why.length)
         tc_text_append(all, "%s%s: %s", all->length ? ". " : "", name, why.data);
     else if (!done)
         tc_text_append(all,
-                       "%s%s: there is no plug-in libtensorc_%s.so beside libtensorc (%s) nor in "
-                       "the folders of TENSORC_PLUGIN_PATH (%s)",
-                       all->length ? ". " : "", name, name, own, folders ? folders : "not set");
+                       "%s%s: there is no plug-in libtensorc_%s.so in the folders of "
+                       "TENSORC_PLUGIN_PATH (%s) nor beside libtensorc (%s)",
+                       all->length ? ". " : "", name, name, folders ? folders : "not set", own);
     bool exhausted = why.failed || all->failed;
     tc_text_free(&why);
     return exhausted && status == TC_OK ? tc_fail_memory(all->length, "the list of devices")

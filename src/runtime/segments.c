@@ -269,6 +269,7 @@ static tc_status give_segment(const tc_run *r, int32_t segment, bool asks)
 {
     const tc_device_frame *own = frame_of(r, segment);
     const tc_segment_use *use = &r->bound->segments[segment];
+    TC_TRY(own->device->backend->select(own->queues[0]));
     if (use->begins)
         TC_TRY(give_state(own));
     TC_TRY(give_steps(r, own, segment, asks));

@@ -16,7 +16,7 @@ static void test_devices_none(void **state)
     assert_ok(tc_device_list(NULL, infos, 4, &count, why, sizeof why));
     assert_int_equal(count, 1);
     assert_string_equal(infos[0].name, "cpu");
-    assert_non_null(strstr(why, "cuda: there is no plug-in libtensorc_cuda.so beside"));
+    assert_non_null(strstr(why, "cuda: there is no plug-in libtensorc_cuda.so in"));
     assert_non_null(strstr(why, "/nonexistent:relative:/also/nonexistent"));
     assert_string_equal(tc_error_message(), ""); /* it is no error */
     unsetenv("TENSORC_PLUGIN_PATH");

@@ -152,6 +152,7 @@ static tc_status run(mirrors *m, const tc_kernel *kernel, const tc_prepared *pre
                          sizeof *state));
     const tc_kernel_context context = {
         .workspace = workspace, .queue = device->queue, .state = device->state, .place = 1};
+    TC_TRY(backend->select(device->queue));
     TC_TRY(kernel->run(prepared->params, in, out, &context));
     TC_TRY(backend->copy(device->queue, state, TC_DEVICE_HOST, device->state, device->index,
                          sizeof *state));

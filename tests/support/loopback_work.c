@@ -268,6 +268,12 @@ static void loop_recording_destroy(tc_backend *backend, tc_recording *recording)
     atomic_fetch_sub(&loop.objects, 1);
 }
 
+static tc_status loop_select(tc_queue *queue)
+{
+    (void)queue;
+    return TC_OK;
+}
+
 static tc_status loop_record_begin(tc_queue *queue)
 {
     if (loop.options.no_recordings)
@@ -429,6 +435,7 @@ void loop_work(tc_backend *backend)
     backend->copy_unless_fault = loop_copy_unless_fault;
     backend->order = loop_order;
     backend->wait = loop_wait;
+    backend->select = loop_select;
     backend->record_begin = loop_record_begin;
     backend->record_end = loop_record_end;
     backend->replay = loop_replay;

@@ -172,6 +172,11 @@ static tc_status queue_create(tc_backend *backend, int32_t device, tc_queue **ou
     return TC_OK;
 }
 
+static tc_status select_queue(tc_queue *queue)
+{
+    return select_device(queue->device);
+}
+
 /* Direct copies between devices where the hardware has a way, else CUDA goes through the host. */
 static void enable_peers(int32_t device)
 {
@@ -361,6 +366,7 @@ extern "C" __attribute__((visibility("default"))) tc_status tensorc_backend(cons
     backend->unpin = unpin;
     backend->queue_create = queue_create;
     backend->queue_destroy = queue_destroy;
+    backend->select = select_queue;
     backend->copy = copy;
     backend->copy_unless_fault = copy_unless_fault;
     backend->order = order;
