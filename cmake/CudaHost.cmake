@@ -109,3 +109,8 @@ endforeach()
 add_dependencies(test_runtime_devices_train tensorc_cuda_emulated)
 tc_add_test(test_runtime_devices_train_cuda LABEL cuda_host COMMAND test_runtime_devices_train
     ENVIRONMENT TENSORC_PLUGIN_PATH=${lib_dir})
+
+# Random numbers of the emulation are those of the CPU.
+add_dependencies(test_kernels_random_device tensorc_cuda_emulated)
+tc_add_test(test_kernels_random_device_cuda LABEL cuda_host COMMAND test_kernels_random_device
+    ENVIRONMENT TENSORC_PLUGIN_PATH=${lib_dir} TENSORC_TEST_DEVICE=cuda:0)
