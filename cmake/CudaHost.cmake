@@ -41,7 +41,7 @@ set(lib_dir ${CMAKE_LIBRARY_OUTPUT_DIRECTORY}/cuda_host)
 
 # The emulation itself.
 file(GLOB sources CONFIGURE_DEPENDS ${TC_CUDA_HOST_DIR}/*.cpp)
-list(FILTER sources EXCLUDE REGEX "/(test_[^/]*|hooks\\.cpp)$")
+list(FILTER sources EXCLUDE REGEX "/(hooks|bounded)\\.cpp$")
 add_library(tc_cuda_host SHARED ${sources})
 tc_cuda_host_target(tc_cuda_host ${plain_options} ${warnings})
 set_target_properties(tc_cuda_host PROPERTIES OUTPUT_NAME tensorc_cuda_host
@@ -76,9 +76,11 @@ endfunction()
 tc_cuda_host_kernels(tc_cuda_host_plugin_kernels ${TC_CUDA_SOURCES})
 add_library(tc_cuda_host_plugin_core OBJECT ${TC_CUDA_CORE})
 tc_cuda_host_target(tc_cuda_host_plugin_core ${plain_options})
+add_library(tc_cuda_host_plugin_bounded OBJECT ${TC_CUDA_HOST_DIR}/bounded.cpp)
+tc_cuda_host_target(tc_cuda_host_plugin_bounded ${plain_options} ${warnings})
 add_library(tensorc_cuda_emulated MODULE
     $<TARGET_OBJECTS:tc_cuda_host_plugin_kernels> $<TARGET_OBJECTS:tc_cuda_host_plugin_core>
-    $<TARGET_OBJECTS:tc_cuda_host_hooks>)
+    $<TARGET_OBJECTS:tc_cuda_host_plugin_bounded> $<TARGET_OBJECTS:tc_cuda_host_hooks>)
 set(plugin_map ${PROJECT_SOURCE_DIR}/src/kernels/cuda/plugin.map)
 set_target_properties(tensorc_cuda_emulated PROPERTIES OUTPUT_NAME tensorc_cuda
     LINKER_LANGUAGE CXX LIBRARY_OUTPUT_DIRECTORY ${lib_dir} BUILD_RPATH $ORIGIN

@@ -8,7 +8,9 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
+#include "cuda_host.h"
 #include "cuda_runtime.h"
 
 namespace cuda_host
@@ -59,6 +61,10 @@ bool nearest_allocation(const void *address, nearest *n);
 /*
  * Execution
  */
+/** What an operation may touch; NULL: everything. */
+typedef std::shared_ptr<const std::vector<tc_cuda_host_bound>> bounds;
+extern thread_local bounds current_bounds;
+
 struct launch {
     const void *kernel;
     std::string name;                      /* empty: found from `kernel` when it is needed */
@@ -68,6 +74,7 @@ struct launch {
     dim3 grid, block;
     size_t shared_bytes;
     int device;
+    bounds within;
 };
 
 /** Name of the kernel that this thread launches, where it is known; NULL elsewhere. */

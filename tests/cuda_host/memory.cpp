@@ -280,12 +280,12 @@ static cudaError_t copy_kind_error(const void *to, const void *from, cudaMemcpyK
     return cudaErrorInvalidMemcpyDirection;
 }
 
-static cudaError_t copy_now(void *to, const void *from, size_t bytes)
+static cudaError_t copy_now(void *to, const void *from, size_t bytes, const bounds &within)
 {
     std::lock_guard<std::recursive_mutex> execution(execution_lock);
     if (lost() != cudaSuccess)
         return lost();
-    cudaError_t error = shadow_copy(to, from, bytes);
+    cudaError_t error = shadow_copy(to, from, bytes, within);
     if (error == cudaSuccess)
         memmove(to, from, bytes);
     return error;
@@ -297,7 +297,8 @@ static cudaError_t copy_later(void *to, const void *from, size_t bytes, cudaStre
     if (is_capturing(stream) && ((device_of(to) < 0 && !is_pinned(to, bytes)) ||
                                  (device_of(from) < 0 && !is_pinned(from, bytes))))
         return result(cudaErrorStreamCaptureUnsupported);
-    return result(stream_push(stream, [=] { return copy_now(to, from, bytes); }));
+    bounds within = current_bounds;
+    return result(stream_push(stream, [=] { return copy_now(to, from, bytes, within); }));
 }
 
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
@@ -343,11 +344,12 @@ cudaError_t cudaMemsetAsync(void *memory, int value, size_t bytes, cudaStream_t 
         return cudaSuccess;
     if (device_of(memory) < 0)
         return result(cudaErrorInvalidValue);
+    bounds within = current_bounds;
     return result(stream_push(stream, [=] {
         std::lock_guard<std::recursive_mutex> execution(execution_lock);
         if (lost() != cudaSuccess)
             return lost();
-        cudaError_t error = shadow_copy(memory, nullptr, bytes);
+        cudaError_t error = shadow_copy(memory, nullptr, bytes, within);
         if (error == cudaSuccess)
             memset(memory, value, bytes);
         return error;
@@ -360,6 +362,14 @@ cudaError_t cudaMemset(void *memory, int value, size_t bytes)
         return result(cudaErrorStreamCaptureUnsupported);
     cudaError_t error = cudaMemsetAsync(memory, value, bytes, nullptr);
     return error != cudaSuccess ? error : cudaStreamSynchronize(nullptr);
+}
+
+cudaError_t tc_cuda_host_forget(void *memory, size_t bytes, cudaStream_t stream)
+{
+    return bytes == 0 ? cudaSuccess : result(stream_push(stream, [=] {
+        std::lock_guard<std::recursive_mutex> execution(execution_lock);
+        return lost() != cudaSuccess ? lost() : shadow_forget(memory, bytes);
+    }));
 }
 
 /*

@@ -277,6 +277,8 @@ cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, const voi
     return cudaSuccess;
 }
 
+thread_local bounds cuda_host::current_bounds;
+
 static cudaError_t check_launch(const void *kernel, dim3 grid, dim3 block, size_t shared_bytes,
                                 size_t argument_bytes)
 {
@@ -312,7 +314,8 @@ cudaError_t tc_cuda_host_enqueue(const void *kernel, void (*call)(const void *ar
                 grid,
                 block,
                 shared_bytes,
-                current_device()};
+                current_device(),
+                current_bounds};
     return result(stream_push(stream, [l] { return run_launch(l); }));
 }
 
@@ -340,4 +343,12 @@ void tc_cuda_host_reset(void)
 {
     drop_all_work();
     forget_errors();
+}
+
+void tc_cuda_host_set_bounds(const tc_cuda_host_bound *places, size_t count)
+{
+    current_bounds = nullptr;
+    if (count)
+        current_bounds =
+            std::make_shared<const std::vector<tc_cuda_host_bound>>(places, places + count);
 }

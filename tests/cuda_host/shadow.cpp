@@ -317,28 +317,100 @@ static const char *state_error(uint8_t state)
                                 : "outside of all allocations";
 }
 
+/* For the sizes of most accesses, at once. */
+static inline bool all_written(const uint8_t *state, size_t bytes)
+{
+    uint32_t word;
+    uint64_t wide;
+    if (bytes == 4) {
+        memcpy(&word, state, 4);
+        return word == 0x03030303u;
+    }
+    if (bytes % 8 != 0)
+        return false;
+    for (size_t i = 0; i < bytes; i += 8) {
+        memcpy(&wide, state + i, 8);
+        if (wide != 0x0303030303030303u)
+            return false;
+    }
+    return true;
+}
+
+/* The place that holds an access; NULL when none does. */
+static const tc_cuda_host_bound *find_bound(const bounds &within, const void *address, size_t bytes,
+                                            bool write)
+{
+    for (const tc_cuda_host_bound &b : *within) {
+        range r = {reinterpret_cast<uintptr_t>(b.address), b.bytes};
+        if (r.has(reinterpret_cast<uintptr_t>(address), bytes) && (b.writable || !write))
+            return &b;
+    }
+    return nullptr;
+}
+
+/* Where an access is that no place holds: beside the nearest one. */
+static std::string describe_bounds(const bounds &within, const void *address)
+{
+    const char *a = static_cast<const char *>(address);
+    const tc_cuda_host_bound *best = nullptr;
+    ptrdiff_t distance = 0;
+    for (const tc_cuda_host_bound &b : *within) {
+        const char *begin = static_cast<const char *>(b.address);
+        ptrdiff_t d = a < begin ? a - begin
+                      : a - begin < static_cast<ptrdiff_t>(b.bytes)
+                          ? 0
+                          : a - begin - static_cast<ptrdiff_t>(b.bytes) + 1;
+        if (!best || std::abs(d) < std::abs(distance)) {
+            best = &b;
+            distance = d;
+        }
+    }
+    char text[160] = "the node has no operands";
+    if (best && distance == 0)
+        snprintf(text, sizeof text, "byte %td of %s %d of %zu bytes, which is not to be written",
+                 a - static_cast<const char *>(best->address), best->what, best->index,
+                 best->bytes);
+    else if (best)
+        snprintf(text, sizeof text, "%td bytes %s %s %d of %zu bytes",
+                 distance > 0 ? distance - 1 : -distance,
+                 distance > 0 ? "behind the end of" : "before", best->what, best->index,
+                 best->bytes);
+    return text;
+}
+
 static void check_device(const access &a, const thread *t)
 {
+    if (running->within &&
+        !find_bound(running->within, a.address, a.bytes, a.kind != TC_ACCESS_READ))
+        fail_access(a.pc, "outside of the operands: %s %zu bytes at %p, %s", verbs[a.kind], a.bytes,
+                    a.address, describe_bounds(running->within, a.address).c_str());
     size_t offset = static_cast<size_t>(static_cast<const char *>(a.address) - device_base);
     if (static_cast<int>(offset / device_range) != running->device)
         refuse(a, "memory of another device");
     uint8_t *state = states + offset;
-    for (size_t i = 0; i < a.bytes; i++) {
+    for (size_t i = all_written(state, a.bytes) ? a.bytes : 0; i < a.bytes; i++) {
         bool good = a.kind == TC_ACCESS_WRITE ? state[i] & UNWRITTEN : state[i] == WRITTEN;
         if (!good)
             refuse({static_cast<const char *>(a.address) + i, a.bytes, a.kind, a.pc},
                    state_error(state[i]));
     }
-    if (a.kind == TC_ACCESS_WRITE)
+    if (a.kind == TC_ACCESS_WRITE && !all_written(state, a.bytes))
         memset(state, WRITTEN, a.bytes);
     check_races(device_region, offset, a, t);
 }
 
-cudaError_t shadow_copy(const void *to, const void *from, size_t bytes)
+cudaError_t shadow_copy(const void *to, const void *from, size_t bytes, const bounds &within)
 {
     for (const void *end : {from, to}) {
         if (!end || device_of(end) < 0)
             continue;
+        if (within && !find_bound(within, end, bytes, end == to)) {
+            lose_device(cudaErrorIllegalAddress,
+                        std::string(from ? "a copy of " : "a fill of ") + std::to_string(bytes) +
+                            " bytes " + (end == to ? "writes" : "reads") +
+                            " outside of the operands: " + describe_bounds(within, end));
+            return cudaErrorIllegalAddress;
+        }
         const uint8_t *state = state_of(end);
         for (size_t i = 0; i < bytes; i++) {
             /* Copies within devices take what is not known with them. */
@@ -361,6 +433,16 @@ cudaError_t shadow_copy(const void *to, const void *from, size_t bytes)
     else
         memset(state_of(to), WRITTEN, bytes);
     return cudaSuccess;
+}
+
+cudaError_t shadow_forget(void *memory, size_t bytes)
+{
+    if (device_of(memory) < 0)
+        return cudaErrorInvalidValue;
+    cudaError_t error = shadow_copy(memory, nullptr, bytes, nullptr);
+    if (error == cudaSuccess)
+        memset(state_of(memory), UNWRITTEN, bytes);
+    return error;
 }
 
 /*

@@ -16,7 +16,10 @@ bool shadow_reserve();
 void shadow_allocated(const void *address, size_t bytes);
 void shadow_freed(const void *address, size_t bytes);
 /** Checks a copy (`from` NULL: a fill) and notes what it writes. A failure has lost the device. */
-cudaError_t shadow_copy(const void *to, const void *from, size_t bytes);
+cudaError_t shadow_copy(const void *to, const void *from, size_t bytes, const bounds &within);
+
+/** Nobody has written these bytes. A failure, as nobody may, has lost the device. */
+cudaError_t shadow_forget(void *memory, size_t bytes);
 
 void shadow_begin_launch(const launch &l);
 void shadow_begin_block();

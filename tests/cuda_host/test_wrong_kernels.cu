@@ -267,6 +267,31 @@ static void freed_and_unwritten_memory(void **)
     tc_cuda_host_reset();
 }
 
+/* Tensors side by side in one allocation. */
+static void bounds_of_operands(void **)
+{
+    device_array<int> arena(counting(64)), source(counting(17));
+    const tc_cuda_host_bound bounds[] = {{source.at, 68, false, "input", 1},
+                                         {arena.at + 16, 64, true, "output", 1},
+                                         {arena.at, 64, false, "input", 0}};
+    const int *from = source.at;
+    tc_cuda_host_set_bounds(bounds, 3);
+    run_right(copy, 1, 32, 0, from, arena.at + 16, 16);
+    run_wrong({"outside of the operands", "writes 4 bytes", "0 bytes behind the end of output 1"},
+              copy, 1, 32, 0, from, arena.at + 16, 17);
+    run_wrong({"outside of the operands", "writes 4 bytes", "byte 4 of input 0", "not to be"}, copy,
+              1, 32, 0, static_cast<const int *>(arena.at + 16), arena.at + 1, 1);
+    run_wrong({"outside of the operands", "writes 4 bytes", "4 bytes before input 0"}, before, 1, 1,
+              0, arena.at);
+    assert_int_equal(cudaMemset(arena.at + 16, 0, 65), cudaErrorIllegalAddress);
+    tc_cuda_host_reset();
+    tc_cuda_host_set_bounds(nullptr, 0);
+    run_right(copy, 1, 32, 0, from, arena.at + 16, 17);
+    assert_good(tc_cuda_host_forget(arena.at, 8, nullptr));
+    run_wrong({"nobody has written", "byte 0 of an allocation"}, copy, 1, 32, 0,
+              static_cast<const int *>(arena.at), arena.at + 8, 1);
+}
+
 static __global__ void half_a_barrier(int *to)
 {
     if (threadIdx.x < 16)
@@ -336,6 +361,7 @@ int main(void)
         cmocka_unit_test(constants),
         cmocka_unit_test(shared_memory),
         cmocka_unit_test(freed_and_unwritten_memory),
+        cmocka_unit_test(bounds_of_operands),
         cmocka_unit_test(barriers),
         cmocka_unit_test(traps),
     };

@@ -311,6 +311,11 @@ static void destroy(tc_backend *backend)
     backend->kernels = NULL;
 }
 
+#ifdef TC_CUDA_HOST
+/* Of the emulation: the same kernel, watched to touch nothing but its operands. */
+const tc_kernel *tc_cuda_host_bounded(const tc_kernel *kernel);
+#endif
+
 static tc_status list_kernels(tc_backend *backend)
 {
     size_t count = 0, n = 0;
@@ -322,7 +327,11 @@ static tc_status list_kernels(tc_backend *backend)
         return tc_kernel_fail(TC_RESOURCE_EXHAUSTED, "out of memory for the CUDA kernels");
     for (const tc_kernel_table *table : tables)
         for (size_t i = 0; i < table->count; i++)
+#ifdef TC_CUDA_HOST
+            kernels[n++] = tc_cuda_host_bounded(&table->kernels[i]);
+#else
             kernels[n++] = &table->kernels[i];
+#endif
     backend->kernels = kernels;
     backend->n_kernels = static_cast<int32_t>(count);
     return TC_OK;
