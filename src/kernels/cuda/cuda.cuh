@@ -91,16 +91,16 @@ static inline tc_status tc_cuda_launch(void (*kernel)(P...), dim3 grid, dim3 blo
     if (grid.x == 0 || grid.y == 0 || grid.z == 0)
         return TC_OK;
     cudaStream_t stream = context->queue->stream;
-#ifdef TC_CUDA_HOST
-    return tc_cuda_check(tc_cuda_host_launch(kernel, grid, block, shared_bytes, stream,
-                                             static_cast<P>(arguments)...),
-                         "launch");
-#else
     if (shared_bytes > (48 << 10))
         TC_CUDA_TRY(cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel),
                                          cudaFuncAttributeMaxDynamicSharedMemorySize,
                                          static_cast<int>(shared_bytes)),
                     "shared memory");
+#ifdef TC_CUDA_HOST
+    return tc_cuda_check(tc_cuda_host_launch(kernel, grid, block, shared_bytes, stream,
+                                             static_cast<P>(arguments)...),
+                         "launch");
+#else
     kernel<<<grid, block, shared_bytes, stream>>>(static_cast<P>(arguments)...);
     return tc_cuda_check(cudaPeekAtLastError(), "launch");
 #endif

@@ -270,8 +270,9 @@ static __global__ __launch_bounds__(fused ? FUSED_THREADS
     if (!fused)
         return;
     /* Over the rows that the block had at a time. */
-    const int columns = static_cast<int>(p.rows.count);
-    R *mine = slots + static_cast<int64_t>(at.slot) * 2 * columns;
+    const int columns = static_cast<int>(p.rows.count), n_slots = p.rows.block / group;
+    R *partial = a.partials + static_cast<int64_t>(blockIdx.x) * 2 * columns;
+    R *mine = n_slots == 1 ? partial : slots + static_cast<int64_t>(at.slot) * 2 * columns;
 #pragma unroll
     for (int h = 0; h < HOLD; h++)
 #pragma unroll
@@ -282,11 +283,12 @@ static __global__ __launch_bounds__(fused ? FUSED_THREADS
                 mine[columns + column] = doffset[h][k];
             }
         }
+    if (n_slots == 1)
+        return;
     __syncthreads();
-    R *partial = a.partials + static_cast<int64_t>(blockIdx.x) * 2 * columns;
     for (int i = static_cast<int>(threadIdx.x); i < 2 * columns; i += p.rows.block) {
         R sum = 0;
-        for (int slot = 0; slot < p.rows.block / group; slot++)
+        for (int slot = 0; slot < n_slots; slot++)
             sum += slots[static_cast<int64_t>(slot) * 2 * columns + i];
         partial[i] = sum;
     }
@@ -370,8 +372,9 @@ static tc_status run_gradient(const void *params, const void *const *inputs, voi
         if (fused) {
             kernel = gradient<T, true>;
             blocks = static_cast<unsigned>(p->chunks);
-            shared = static_cast<size_t>(p->rows.block / p->rows.group) *
-                     static_cast<size_t>(count) * 2 * sizeof(R);
+            if (p->rows.block > p->rows.group)
+                shared = static_cast<size_t>(p->rows.block / p->rows.group) *
+                         static_cast<size_t>(count) * 2 * sizeof(R);
         }
     }
     TC_TRY(tc_cuda_launch(kernel, dim3(blocks), dim3(static_cast<unsigned>(p->rows.block)), shared,
