@@ -235,6 +235,8 @@ static void grad_reference(const op_run *run)
       MASK(OP_SHAPE(2, 1, 50, 70), ALLOW), OP_SHAPE(2, 6, 50, 8), OP_SHAPE(2, 6, 50), BOTH, true) \
     S("long mask of heads", OP_SHAPE(2, 3, 80, 8), OP_SHAPE(2, 1, 70, 8), OP_SHAPE(2, 1, 70, 8),  \
       MASK(OP_SHAPE(3, 80, 70)), OP_SHAPE(2, 3, 80, 8), OP_SHAPE(2, 3, 80), NULL, true)           \
+    S("wide", OP_SHAPE(2, 20, 150), OP_SHAPE(1, 70, 150), OP_SHAPE(1, 70, 200), NO_MASK,          \
+      OP_SHAPE(2, 20, 200), OP_SHAPE(2, 20), CAUSAL, true)                                        \
     S("one query", OP_SHAPE(3, 1, 40), OP_SHAPE(3, 1301, 40), OP_SHAPE(3, 1301, 24), NO_MASK,     \
       OP_SHAPE(3, 1, 24), OP_SHAPE(3, 1), CAUSAL, true)                                           \
     S("few queries of groups", OP_SHAPE(1, 6, 2, 16), OP_SHAPE(1, 2, 700, 16),                    \

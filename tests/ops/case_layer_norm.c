@@ -120,6 +120,9 @@ static void grad_reference(const op_run *run)
     S("two axes", OP_SHAPE(2, 3, 4), OP_SHAPE(3, 4), OP_SHAPE(2), true, true,                     \
       (&(const norm_options){.axis = 1, .epsilon = 0.125}), false)                                \
     S("many rows", OP_SHAPE(3001, 19), OP_SHAPE(19), OP_SHAPE(3001), true, true, NULL, true)      \
+    S("whole vectors", OP_SHAPE(130, 256), OP_SHAPE(256), OP_SHAPE(130), true, true, NULL, true)  \
+    S("long whole vectors", OP_SHAPE(9, 2048), OP_SHAPE(2048), OP_SHAPE(9), true, true, NULL,     \
+      true)                                                                                       \
     S("long rows", OP_SHAPE(70, 1003), OP_SHAPE(1003), OP_SHAPE(70), true, true, NULL, true)      \
     S("very long rows", OP_SHAPE(3, 20011), OP_SHAPE(20011), OP_SHAPE(3), true, true, NULL, true) \
     S("no rows", OP_SHAPE(0, 4), OP_SHAPE(4), OP_SHAPE(0), true, true, NULL, true)                \

@@ -99,6 +99,7 @@ static void log_softmax_grad_reference(const op_run *run)
     S("columns", OP_SHAPE(4, 5), AXIS(0), false)             \
     S("middle", OP_SHAPE(2, 3, 4), AXIS(-2), false)          \
     S("one element", OP_SHAPE(3, 1), NULL, false)            \
+    S("whole vectors", OP_SHAPE(5, 1024), NULL, true)        \
     S("long rows", OP_SHAPE(70, 1001), AXIS(1), true)        \
     S("very long rows", OP_SHAPE(2, 20011), AXIS(1), true)   \
     S("many rows", OP_SHAPE(2003, 10), AXIS(1), true)        \
