@@ -165,7 +165,7 @@ static __global__ __launch_bounds__(THREADS) void forward(const __grid_constant_
             __syncthreads();
             load_tile<T>(w.b, v, p.n_k, p.depth_v, key, column, aligned);
             __syncthreads();
-            if (w.at.row < p.rows - row)
+            if (w.at.row < p.rows - row && column + w.at.column < p.depth_v)
                 multiply_rows<T>(sums[g], w.weights, w.b, w.at, keys_here);
         }
         __syncthreads();
@@ -289,7 +289,7 @@ static __global__ __launch_bounds__(THREADS) void backward_keys(
             __syncthreads();
             load_tile<T>(w.b, a.dy, p.rows, p.depth_v, row, column, aligned);
             __syncthreads();
-            if (w.at.row < p.n_k - key)
+            if (w.at.row < p.n_k - key && column + w.at.column < p.depth_v)
                 multiply_turned<T>(dv[g], w.weights, w.b, w.at, rows_here);
         }
         __syncthreads();
@@ -302,7 +302,7 @@ static __global__ __launch_bounds__(THREADS) void backward_keys(
             __syncthreads();
             load_tile<T>(w.b, a.q, p.rows, p.depth, row, column, aligned);
             __syncthreads();
-            if (w.at.row < p.n_k - key)
+            if (w.at.row < p.n_k - key && column + w.at.column < p.depth)
                 multiply_turned<T>(dk[g], w.weights, w.b, w.at, rows_here);
         }
     }
@@ -352,7 +352,7 @@ static __global__ __launch_bounds__(THREADS) void backward_rows(
             __syncthreads();
             load_tile<T>(w.b, a.k, p.n_k, p.depth, key, column, aligned);
             __syncthreads();
-            if (w.at.row < p.rows - row)
+            if (w.at.row < p.rows - row && column + w.at.column < p.depth)
                 multiply_rows<T>(dq[g], w.weights, w.b, w.at, keys_here);
         }
     }

@@ -22,7 +22,8 @@ template <typename T> struct shape_of {
 };
 
 /* Rows [row, row + TILE) and columns [column, column + TILE) of an array with `rows` rows of
- * `columns` elements, 0 outside of it. */
+ * `columns` elements, 0 outside of it. Vectors that lie behind the last column are left as they
+ * are. */
 template <typename T>
 static __device__ TC_NOINLINE void load_tile(typename shape_of<T>::R *to, const T *from, int rows,
                                              int64_t columns, int row, int64_t column, bool aligned)
@@ -33,7 +34,10 @@ static __device__ TC_NOINLINE void load_tile(typename shape_of<T>::R *to, const 
     for (int i = static_cast<int>(threadIdx.x); i < TILE * TILE / N; i += THREADS) {
         int r = i / (TILE / N), c = i % (TILE / N) * N;
         const T *at = from + static_cast<int64_t>(row + r) * columns + column + c;
-        int64_t left = row + r < rows ? columns - column - c : 0;
+        int64_t left = columns - column - c;
+        if (left <= 0)
+            continue;
+        left = row + r < rows ? left : 0;
         tc_sixteen raw;
         tc_vector<T, N> values;
         if (aligned && left >= N)
@@ -124,7 +128,7 @@ static __device__ __forceinline__ void multiply_dot(R (&scores)[M][M], const R *
                                                     const thread_place<T> &at, int columns)
 {
     constexpr int LD = shape_of<T>::LD;
-#pragma unroll 2
+#pragma unroll 1
     for (int k = 0; k < columns; k += M) {
         tc_vector<R, M> x[M], y[M];
 #pragma unroll
@@ -148,7 +152,7 @@ static __device__ __forceinline__ void multiply_rows(R (&sums)[M][M], const R *w
                                                      const thread_place<T> &at, int keys)
 {
     constexpr int LD = shape_of<T>::LD;
-#pragma unroll 2
+#pragma unroll 1
     for (int k = 0; k < keys; k += M) {
         tc_vector<R, M> x[M], y[M];
 #pragma unroll
@@ -174,7 +178,7 @@ static __device__ __forceinline__ void multiply_turned(R (&sums)[M][M], const R 
                                                        int rows)
 {
     constexpr int LD = shape_of<T>::LD;
-#pragma unroll 4
+#pragma unroll 2
     for (int k = 0; k < rows; k++) {
         tc_vector<R, M> x = vector_at<R, M>(weights + k * LD + at.row);
         tc_vector<R, M> y = vector_at<R, M>(b + k * LD + at.column);

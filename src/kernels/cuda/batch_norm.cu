@@ -366,7 +366,7 @@ static __global__ __launch_bounds__(THREADS) void apply(
     tc_rows whole = {};
     whole.rows = 1;
     whole.count = p.samples * p.channels * p.plane;
-    tc_row<T> r(whole, 0, aligned);
+    tc_row<T, int64_t> r(whole, 0, aligned);
     int64_t step = static_cast<int64_t>(gridDim.x) * THREADS;
     for (int64_t v = static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x; v * N < r.end;
          v += step) {

@@ -22,26 +22,25 @@ struct norm_params {
     int64_t chunks, chunk_rows;
 };
 
-static norm_params *prepare_rows(tc_prepare *prepare, int input)
+static tc_status prepare_rows(tc_prepare *prepare, int input, norm_params **params)
 {
     norm_params *p = static_cast<norm_params *>(tc_prepare_params(prepare, sizeof(norm_params)));
     if (!p)
-        return NULL;
+        return TC_RESOURCE_EXHAUSTED;
+    *params = p;
     const tc_shape *x = &prepare->inputs[input].shape;
     int axis = tc_axis_normalize(tc_attrs_int(prepare->attrs, "axis"), x->rank);
     int64_t rows = 1, count = 1;
     for (int32_t i = 0; i < x->rank; i++)
         *(i < axis ? &rows : &count) *= x->dims[i].size;
-    p->rows = tc_rows_plan(rows, count, tc_dtype_size(prepare->inputs[input].dtype));
     p->epsilon = tc_attrs_float(prepare->attrs, "epsilon");
-    return p;
+    return tc_rows_plan(rows, count, tc_dtype_size(prepare->inputs[input].dtype), &p->rows);
 }
 
 static tc_status prepare_forward(tc_prepare *prepare)
 {
-    norm_params *p = prepare_rows(prepare, 0);
-    if (!p)
-        return TC_RESOURCE_EXHAUSTED;
+    norm_params *p;
+    TC_TRY(prepare_rows(prepare, 0, &p));
     /* Rows of no elements have statistics. */
     p->rows.rows = tc_shape_size(&prepare->outputs[1].shape);
     p->rows.blocks = tc_cuda_blocks(p->rows.rows, p->rows.block / p->rows.group, 1 << 30);
@@ -50,9 +49,8 @@ static tc_status prepare_forward(tc_prepare *prepare)
 
 static tc_status prepare_gradient(tc_prepare *prepare)
 {
-    norm_params *p = prepare_rows(prepare, 1);
-    if (!p)
-        return TC_RESOURCE_EXHAUSTED;
+    norm_params *p;
+    TC_TRY(prepare_rows(prepare, 1, &p));
     tc_dtype dtype = prepare->inputs[1].dtype;
     int64_t count = p->rows.count, width = 16 / static_cast<int64_t>(tc_dtype_size(dtype));
     p->fused =
@@ -89,8 +87,23 @@ static __device__ __forceinline__ statistics<R> finish(R mean, R rest, R squares
     return {mean, inverse, -rest * inverse};
 }
 
+/* What scale or offset have for vector `v`, `absent` where there is none. */
 template <typename T>
-static __device__ __forceinline__ void put_normal(const tc_row<T> &r, int64_t v, const T *scale,
+static __device__ __forceinline__ void load_parameter(
+    const tc_row<T> &r, int v, const T *from, typename tc_row<T>::real absent,
+    typename tc_row<T>::real (&to)[tc_row<T>::width])
+{
+    if (from) {
+        r.load_shared(from, v, to);
+        return;
+    }
+#pragma unroll
+    for (int k = 0; k < tc_row<T>::width; k++)
+        to[k] = absent;
+}
+
+template <typename T>
+static __device__ __forceinline__ void put_normal(const tc_row<T> &r, int v, const T *scale,
                                                   const T *offset, T *y,
                                                   const statistics<typename tc_row<T>::real> &s,
                                                   typename tc_row<T>::real (&x)[tc_row<T>::width])
@@ -98,17 +111,11 @@ static __device__ __forceinline__ void put_normal(const tc_row<T> &r, int64_t v,
     typedef typename tc_row<T>::real R;
     constexpr int N = tc_row<T>::width;
     R factor[N], add[N];
-    if (scale)
-        r.load_shared(scale, v, factor);
-    if (offset)
-        r.load_shared(offset, v, add);
+    load_parameter(r, v, scale, static_cast<R>(1), factor);
+    load_parameter(r, v, offset, static_cast<R>(0), add);
 #pragma unroll
-    for (int k = 0; k < N; k++) {
-        R z = (x[k] - s.mean) * s.inverse + s.shift;
-        if (scale)
-            z *= factor[k];
-        x[k] = offset ? z + add[k] : z;
-    }
+    for (int k = 0; k < N; k++)
+        x[k] = ((x[k] - s.mean) * s.inverse + s.shift) * factor[k] + add[k];
     r.store(y, v, x);
 }
 
@@ -127,8 +134,8 @@ static __global__ __launch_bounds__(TC_ROW_THREADS) void normalize(
     {
         tc_row<T> r(p.rows, row, aligned);
         R in[HOLD][N], sum = 0, rest = 0, squares = 0;
-        int64_t last = held ? at.lane + 1 : (r.end + N - 1) / N;
-        for (int64_t v = at.lane; v < last; v += group)
+        int last = held ? at.lane + 1 : (r.end + N - 1) / N;
+        for (int v = at.lane; v < last; v += group)
 #pragma unroll
             for (int h = 0; h < HOLD; h++) {
                 r.load(x, v + h * group, T(), in[h]);
@@ -137,15 +144,20 @@ static __global__ __launch_bounds__(TC_ROW_THREADS) void normalize(
                     sum += in[h][k];
             }
         R average = tc_group_sum(sum, group, shared) / count;
-        for (int64_t v = at.lane; v < last; v += group)
+        for (int v = at.lane; v < last; v += group)
 #pragma unroll
             for (int h = 0; h < HOLD; h++) {
                 if (!held)
                     r.load(x, v, T(), in[h]);
-                int low = r.low(v + h * group), high = r.high(v + h * group);
+                const int low = r.low(v + h * group), high = r.high(v + h * group);
+                if (low > 0 || high < N)
+#pragma unroll
+                    for (int k = 0; k < N; k++)
+                        if (k < low || k >= high)
+                            in[h][k] = average; /* which is no distance */
 #pragma unroll
                 for (int k = 0; k < N; k++) {
-                    R d = k >= low && k < high ? in[h][k] - average : 0;
+                    R d = in[h][k] - average;
                     rest += d;
                     squares += d * d;
                 }
@@ -153,7 +165,7 @@ static __global__ __launch_bounds__(TC_ROW_THREADS) void normalize(
         rest = tc_group_sum(rest, group, shared);
         squares = tc_group_sum(squares, group, shared);
         statistics<R> s = finish(average, rest, squares, count, static_cast<R>(p.epsilon));
-        for (int64_t v = at.lane; v < last; v += group)
+        for (int v = at.lane; v < last; v += group)
 #pragma unroll
             for (int h = 0; h < HOLD; h++) {
                 if (!held)
@@ -226,25 +238,24 @@ static __global__ __launch_bounds__(fused ? FUSED_THREADS
             mean = a.mean[row];
             inverse = a.inverse[row];
         }
-        int64_t last = fused ? at.lane + 1 : (r.end + N - 1) / N;
-        for (int64_t v = at.lane; v < last; v += group)
+        int last = fused ? at.lane + 1 : (r.end + N - 1) / N;
+        for (int v = at.lane; v < last; v += group)
 #pragma unroll
             for (int h = 0; h < HOLD; h++) {
                 R factor[N];
                 r.load(a.x, v + h * group, T(), x[h]);
                 r.load(a.dy, v + h * group, T(), dy[h]);
-                if (a.scale)
-                    r.load_shared(a.scale, v + h * group, factor);
+                load_parameter(r, v + h * group, a.scale, static_cast<R>(1), factor);
 #pragma unroll
                 for (int k = 0; k < N; k++) {
-                    R slope = a.scale ? dy[h][k] * factor[k] : dy[h][k];
+                    R slope = dy[h][k] * factor[k];
                     plain += slope;
                     products += slope * (x[h][k] - mean);
                 }
             }
         R base = tc_group_sum(plain, group, shared) / count;
         R slope = tc_group_sum(products, group, shared) / count * inverse * inverse;
-        for (int64_t v = at.lane; v < last; v += group)
+        for (int v = at.lane; v < last; v += group)
 #pragma unroll
             for (int h = 0; h < HOLD; h++) {
                 R factor[N];
@@ -252,8 +263,7 @@ static __global__ __launch_bounds__(fused ? FUSED_THREADS
                     r.load(a.x, v, T(), x[h]);
                     r.load(a.dy, v, T(), dy[h]);
                 }
-                if (a.scale)
-                    r.load_shared(a.scale, v + h * group, factor);
+                load_parameter(r, v + h * group, a.scale, static_cast<R>(1), factor);
 #pragma unroll
                 for (int k = 0; k < N; k++) {
                     R centered = x[h][k] - mean;
@@ -261,7 +271,7 @@ static __global__ __launch_bounds__(fused ? FUSED_THREADS
                         dscale[h][k] += dy[h][k] * (centered * inverse);
                         doffset[h][k] += dy[h][k];
                     }
-                    R here = a.scale ? dy[h][k] * factor[k] : dy[h][k];
+                    R here = dy[h][k] * factor[k];
                     x[h][k] = (here - base - centered * slope) * inverse;
                 }
                 r.store(a.dx, v + h * group, x[h]);

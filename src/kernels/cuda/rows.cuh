@@ -43,10 +43,16 @@ static inline int32_t tc_row_power(int64_t least, int32_t most)
     return power;
 }
 
-/** `count` elements of `size` bytes in each of `rows`. */
-static inline tc_rows tc_rows_plan(int64_t rows, int64_t count, size_t size)
+/** The longest row, so that vectors behind its end have numbers too. */
+#define TC_ROW_MOST (INT32_MAX - 2 * 16 * TC_ROW_THREADS)
+
+/** `count` elements of `size` bytes in each of `rows`. RESOURCE_EXHAUSTED: they are too long. */
+static inline tc_status tc_rows_plan(int64_t rows, int64_t count, size_t size, tc_rows *plan)
 {
     tc_rows p = {};
+    if (count > TC_ROW_MOST)
+        return tc_kernel_fail(TC_RESOURCE_EXHAUSTED, "rows of %lld elements are too long",
+                              static_cast<long long>(count));
     int64_t width = 16 / static_cast<int64_t>(size);
     /* A row that begins and ends within vectors touches one more. */
     int64_t vectors = count / width + (count % width ? 2 : 0);
@@ -58,7 +64,8 @@ static inline tc_rows tc_rows_plan(int64_t rows, int64_t count, size_t size)
                   : tc_row_power((vectors + TC_ROW_HOLD - 1) / TC_ROW_HOLD, TC_ROW_THREADS);
     p.block = p.group <= 32 ? TC_ROW_BLOCK : p.group;
     p.blocks = tc_cuda_blocks(p.rows, p.block / p.group, 1 << 30);
-    return p;
+    *plan = p;
+    return TC_OK;
 }
 
 /** Whether vectors may be used: the buffers of a row are cut at the same places. */
@@ -101,6 +108,18 @@ static __device__ __forceinline__ float tc_sqrt(float x)
 static __device__ __forceinline__ double tc_sqrt(double x)
 {
     return sqrt(x);
+}
+
+/** exp of what is kept as T: for 16 bits by the function of the hardware, whose error of a few
+ * parts in 10^6 they do not show. Its operand must not be far above 0. */
+template <typename T>
+static __device__ __forceinline__ typename tc_compute<T>::type tc_exp_of(
+    typename tc_compute<T>::type x)
+{
+    if constexpr (sizeof(T) == 2)
+        return exp2f(x * 1.44269504f);
+    else
+        return tc_exp(x);
 }
 
 struct tc_add {
@@ -174,7 +193,8 @@ template <typename R> static __device__ __forceinline__ R tc_shift_of(R most)
 
 /** Maximum, and sum of exponentials relative to it, as elements come. NaN and inf make the sum NaN.
  */
-template <typename R> struct tc_online {
+template <typename T> struct tc_online {
+    typedef typename tc_compute<T>::type R;
     R most, sum;
 
     __device__ __forceinline__ tc_online() : most(-static_cast<R>(INFINITY)), sum(0)
@@ -191,23 +211,24 @@ template <typename R> struct tc_online {
         most = tc_max(high, most);
         R shift = tc_shift_of(most);
         if (most != old)
-            sum *= tc_exp(old - shift);
+            sum *= tc_exp_of<T>(old - shift);
 #pragma unroll
         for (int k = 0; k < n; k++)
-            sum += tc_exp(x[k] - shift);
+            sum += tc_exp_of<T>(x[k] - shift);
     }
 
     /** With those of the other threads of the group. */
     __device__ __forceinline__ void merge(int group, R *shared)
     {
         R high = tc_group_max(most, group, shared);
-        sum = tc_group_sum(sum * tc_exp(most - tc_shift_of(high)), group, shared);
+        sum = tc_group_sum(sum * tc_exp_of<T>(most - tc_shift_of(high)), group, shared);
         most = high;
     }
 };
 
 /*
- * A row as vectors. Vector v has the elements [v width - lead, ... + width) of the row.
+ * A row as vectors. Vector v has the elements [v width - lead, ... + width) of the row; `I` counts
+ * them.
  *
  * Vectors that are partly outside are moved by functions that are not inlined: they are few, and
  * the code of every kernel would be twice as long.
@@ -238,13 +259,13 @@ static __device__ TC_NOINLINE void tc_store_edge(T *y, int low, int high, tc_six
             y[k] = from.at[k];
 }
 
-template <typename T> struct tc_row {
+template <typename T, typename I = int32_t> struct tc_row {
     typedef typename tc_row_type<T>::real real;
     static constexpr int width = tc_row_type<T>::width;
     typedef tc_vector<T, width> vector;
 
     int64_t start; /* element of the tensor where vector 0 begins */
-    int64_t end;   /* lead + elements of the row */
+    I end;         /* lead + elements of the row */
     int lead;
     bool aligned;
 
@@ -255,38 +276,38 @@ template <typename T> struct tc_row {
         start = row * p.count;
         lead = aligned ? static_cast<int>(start & (width - 1)) : 0;
         start -= lead;
-        end = row < p.rows ? lead + p.count : 0;
+        end = row < p.rows ? static_cast<I>(lead + p.count) : 0;
     }
 
     /** Elements [low, high) of vector `v` are of the row. */
-    __device__ __forceinline__ int low(int64_t v) const
+    __device__ __forceinline__ int low(I v) const
     {
         return v == 0 ? lead : 0;
     }
-    __device__ __forceinline__ int high(int64_t v) const
+    __device__ __forceinline__ int high(I v) const
     {
-        int64_t left = end - v * width;
+        I left = end - v * width;
         return left >= width ? width : left <= 0 ? 0 : static_cast<int>(left);
     }
 
     /** Elements of vector `v`; `fill` for those outside the row. */
-    __device__ __forceinline__ void load(const T *x, int64_t v, T fill, real (&to)[width]) const
+    __device__ __forceinline__ void load(const T *x, I v, T fill, real (&to)[width]) const
     {
         load_at(x + start, v, fill, aligned, to);
     }
 
     /** Elements of `x`, which all rows share, that belong to vector `v`. */
-    __device__ __forceinline__ void load_shared(const T *x, int64_t v, real (&to)[width]) const
+    __device__ __forceinline__ void load_shared(const T *x, I v, real (&to)[width]) const
     {
         load_at(x - lead, v, T(), aligned && lead == 0, to);
     }
 
-    __device__ __forceinline__ void load_at(const T *x, int64_t v, T fill, bool whole,
+    __device__ __forceinline__ void load_at(const T *x, I v, T fill, bool whole,
                                             real (&to)[width]) const
     {
         tc_sixteen raw;
         vector from;
-        x += v * width;
+        x += static_cast<int64_t>(v) * width;
         if (whole && low(v) == 0 && high(v) == width)
             raw = *reinterpret_cast<const tc_sixteen *>(x);
         else
@@ -297,13 +318,13 @@ template <typename T> struct tc_row {
             to[k] = tc_load(from.at[k]);
     }
 
-    __device__ __forceinline__ void store(T *y, int64_t v, const real (&from)[width]) const
+    __device__ __forceinline__ void store(T *y, I v, const real (&from)[width]) const
     {
         tc_sixteen raw;
         vector to;
         if (high(v) <= low(v))
             return;
-        y += start + v * width;
+        y += start + static_cast<int64_t>(v) * width;
 #pragma unroll
         for (int k = 0; k < width; k++)
             to.at[k] = tc_store<T>(from[k]);

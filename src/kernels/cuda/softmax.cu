@@ -26,7 +26,8 @@ static tc_status prepare(tc_prepare *prepare)
             *(i < axis ? &p->outer : &p->inner) *= x->shape.dims[i].size;
     if (p->inner == 0 || p->count == 0)
         p->outer = 0;
-    p->rows = tc_rows_plan(p->outer, p->count, tc_dtype_size(x->dtype));
+    if (p->inner == 1)
+        TC_TRY(tc_rows_plan(p->outer, p->count, tc_dtype_size(x->dtype), &p->rows));
     p->columns = tc_row_power(p->inner, 32);
     p->column_lines = tc_row_power((p->count + 15) / 16, 512 / p->columns);
     if (p->columns * p->column_lines < 128)
@@ -50,12 +51,12 @@ template <bool gradient, typename R> static __device__ __forceinline__ R factor_
 }
 
 /* The result of an element; `most` is the maximum of x. */
-template <bool gradient, typename R>
+template <typename T, bool gradient, typename R>
 static __device__ __forceinline__ R result(bool log, R a, R b, R most, R factor)
 {
     if (gradient)
-        return log ? a - tc_exp(b) * factor : b * (a - factor);
-    return log ? (a - most) - factor : tc_exp(a - most) * factor;
+        return log ? a - tc_exp_of<T>(b) * factor : b * (a - factor);
+    return log ? (a - most) - factor : tc_exp_of<T>(a - most) * factor;
 }
 
 template <typename T, bool gradient>
@@ -85,30 +86,48 @@ static __global__ __launch_bounds__(TC_ROW_THREADS) void held_rows(tc_rows p, bo
                     most = tc_max(most, x[h][k]);
             most = tc_group_max(most, p.group, shared);
         }
-        /* Of what is outside the row the shift makes exp(-inf) = 0, of a row of -inf NaN. */
-        R shift = tc_shift_of(most);
+        if (gradient) {
+#pragma unroll
+            for (int h = 0; h < TC_ROW_HOLD; h++)
+#pragma unroll
+                for (int k = 0; k < N; k++)
+                    sum += x[h][k] * (log ? 1 : y[h][k]);
+            sum = tc_group_sum(sum, p.group, shared);
+            if (log) {
+#pragma unroll
+                for (int h = 0; h < TC_ROW_HOLD; h++)
+#pragma unroll
+                    for (int k = 0; k < N; k++)
+                        x[h][k] = result<T, true>(true, x[h][k], y[h][k], most, sum);
+            } else {
+#pragma unroll
+                for (int h = 0; h < TC_ROW_HOLD; h++)
+#pragma unroll
+                    for (int k = 0; k < N; k++)
+                        x[h][k] = result<T, true>(false, x[h][k], y[h][k], most, sum);
+            }
+        } else {
+            /* Of what is outside the row the shift makes exp(-inf) = 0, of a row of -inf NaN. */
+            R shift = tc_shift_of(most);
+#pragma unroll
+            for (int h = 0; h < TC_ROW_HOLD; h++)
+#pragma unroll
+                for (int k = 0; k < N; k++) {
+                    R d = x[h][k] - shift, e = tc_exp_of<T>(d);
+                    sum += e;
+                    x[h][k] = log ? d : e;
+                }
+            R rest = factor_of<false>(log, tc_group_sum(sum, p.group, shared));
+            R factor = log ? 1 : rest, offset = log ? -rest : 0;
+#pragma unroll
+            for (int h = 0; h < TC_ROW_HOLD; h++)
+#pragma unroll
+                for (int k = 0; k < N; k++)
+                    x[h][k] = x[h][k] * factor + offset;
+        }
 #pragma unroll
         for (int h = 0; h < TC_ROW_HOLD; h++)
-#pragma unroll
-            for (int k = 0; k < N; k++) {
-                if (gradient) {
-                    sum += term(log, x[h][k], y[h][k]);
-                    continue;
-                }
-                R e = tc_exp(x[h][k] - shift);
-                sum += e;
-                x[h][k] = log ? x[h][k] - most : e;
-            }
-        R factor = factor_of<gradient>(log, tc_group_sum(sum, p.group, shared));
-#pragma unroll
-        for (int h = 0; h < TC_ROW_HOLD; h++) {
-#pragma unroll
-            for (int k = 0; k < N; k++)
-                x[h][k] = gradient ? result<true>(log, x[h][k], y[h][k], most, factor)
-                          : log    ? x[h][k] - factor
-                                   : x[h][k] * factor;
             r.store(out, at.lane + h * p.group, x[h]);
-        }
     }
 }
 
@@ -125,10 +144,10 @@ static __global__ __launch_bounds__(TC_ROW_THREADS) void long_rows(tc_rows p, bo
     TC_EACH_ROW(p, at, row)
     {
         tc_row<T> r(p, row, aligned);
-        tc_online<R> online;
+        tc_online<T> online;
         R x[N], y[N];
 #pragma unroll 2
-        for (int64_t v = at.lane; v * N < r.end; v += p.group) {
+        for (int v = at.lane; v * N < r.end; v += p.group) {
             r.load(a, v, gradient ? T() : tc_store<T>(LOWEST), x);
             if (!gradient) {
                 online.add(x);
@@ -145,13 +164,13 @@ static __global__ __launch_bounds__(TC_ROW_THREADS) void long_rows(tc_rows p, bo
             online.merge(p.group, shared);
         R factor = factor_of<gradient>(log, online.sum);
 #pragma unroll 1
-        for (int64_t v = at.lane; v * N < r.end; v += p.group) {
+        for (int v = at.lane; v * N < r.end; v += p.group) {
             r.load(a, v, T(), x);
             if (gradient)
                 r.load(b, v, T(), y);
 #pragma unroll
             for (int k = 0; k < N; k++)
-                x[k] = result<gradient>(log, x[k], gradient ? y[k] : x[k], online.most, factor);
+                x[k] = result<T, gradient>(log, x[k], gradient ? y[k] : x[k], online.most, factor);
             r.store(out, v, x);
         }
     }
@@ -168,7 +187,7 @@ static __global__ __launch_bounds__(512) void columns(softmax_params p, bool log
         int64_t column = tile % tiles * p.columns + threadIdx.x;
         int64_t start = tile / tiles * p.count * p.inner + column;
         int64_t count = column < p.inner ? p.count : 0;
-        tc_online<R> online;
+        tc_online<T> online;
 #pragma unroll 4
         for (int64_t i = threadIdx.y; i < count; i += blockDim.y) {
             R x[1] = {tc_load(a[start + i * p.inner])};
@@ -179,7 +198,7 @@ static __global__ __launch_bounds__(512) void columns(softmax_params p, bool log
         }
         if (!gradient) {
             R most = tc_column_reduce(online.most, shared, tc_most());
-            online.sum *= tc_exp(online.most - tc_shift_of(most));
+            online.sum *= tc_exp_of<T>(online.most - tc_shift_of(most));
             online.most = most;
         }
         R factor = factor_of<gradient>(log, tc_column_reduce(online.sum, shared, tc_add()));
@@ -187,7 +206,7 @@ static __global__ __launch_bounds__(512) void columns(softmax_params p, bool log
         for (int64_t i = threadIdx.y; i < count; i += blockDim.y) {
             int64_t e = start + i * p.inner;
             R x = tc_load(a[e]), y = gradient ? tc_load(b[e]) : x;
-            out[e] = tc_store<T>(result<gradient>(log, x, y, online.most, factor));
+            out[e] = tc_store<T>(result<T, gradient>(log, x, y, online.most, factor));
         }
     }
 }

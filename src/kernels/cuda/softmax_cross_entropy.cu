@@ -27,7 +27,7 @@ static tc_status prepare_for(tc_prepare *prepare, int logits, int labels, bool d
     for (int32_t i = 0; i + 1 < x->shape.rank; i++)
         p->examples *= x->shape.dims[i].size;
     p->classes = x->shape.dims[x->shape.rank - 1].size;
-    p->rows = tc_rows_plan(p->examples, p->classes, tc_dtype_size(x->dtype));
+    TC_TRY(tc_rows_plan(p->examples, p->classes, tc_dtype_size(x->dtype), &p->rows));
     p->rows.rows = p->examples; /* of no classes too: they have a loss and may have wrong labels */
     p->rows.blocks = tc_cuda_blocks(p->examples, p->rows.block / p->rows.group, 1 << 30);
     p->wide = l->dtype == TC_I64;
@@ -117,10 +117,10 @@ static __global__ __launch_bounds__(TC_ROW_THREADS) void losses(entropy_params p
     TC_EACH_ROW(p.rows, at, row)
     {
         tc_row<T> r(p.rows, row, aligned);
-        tc_online<R> online;
+        tc_online<T> online;
         R x[N];
 #pragma unroll 2
-        for (int64_t v = at.lane; v * N < r.end; v += p.rows.group) {
+        for (int v = at.lane; v * N < r.end; v += p.rows.group) {
             r.load(logits, v, tc_store<T>(static_cast<R>(-INFINITY)), x);
             online.add(x);
         }
@@ -131,7 +131,7 @@ static __global__ __launch_bounds__(TC_ROW_THREADS) void losses(entropy_params p
             const T *t = static_cast<const T *>(labels);
             R y[N];
 #pragma unroll 1
-            for (int64_t v = at.lane; v * N < r.end; v += p.rows.group) {
+            for (int v = at.lane; v * N < r.end; v += p.rows.group) {
                 r.load(logits, v, T(), x);
                 r.load(t, v, T(), y);
 #pragma unroll
@@ -144,11 +144,9 @@ static __global__ __launch_bounds__(TC_ROW_THREADS) void losses(entropy_params p
             continue;
         if (!dense) {
             int64_t label = label_of(p, labels, row);
-            if (is_wrong(p, label)) {
+            if (is_wrong(p, label))
                 tell_wrong(p, labels, row, f.state, f.place);
-                continue;
-            }
-            if (!is_ignored(p, label))
+            else if (!is_ignored(p, label))
                 entropy = (high - tc_load(logits[row * p.classes + label])) + rest;
         }
         lse[row] = total;
@@ -188,7 +186,7 @@ static __global__ __launch_bounds__(TC_ROW_THREADS) void gradients(
     {
         tc_row<T> r(p.rows, row, aligned);
         R x[N], y[N], mass = 0, weight = 0, shift = 0;
-        int64_t hot = -1; /* the label, counted as vectors count */
+        int hot = -1; /* the label, counted as vectors count */
         bool ignored = false;
         if (row < p.examples) {
             weight = tc_load(dloss[row]);
@@ -196,7 +194,7 @@ static __global__ __launch_bounds__(TC_ROW_THREADS) void gradients(
         }
         if (dense) {
 #pragma unroll 1
-            for (int64_t v = at.lane; v * N < r.end; v += p.rows.group) {
+            for (int v = at.lane; v * N < r.end; v += p.rows.group) {
                 r.load(t, v, T(), y);
 #pragma unroll
                 for (int k = 0; k < N; k++)
@@ -208,17 +206,17 @@ static __global__ __launch_bounds__(TC_ROW_THREADS) void gradients(
             if (at.lane == 0 && is_wrong(p, label))
                 tell_wrong(p, labels, row, f.state, f.place);
             ignored = is_ignored(p, label);
-            hot = label + r.lead;
+            hot = static_cast<int>(label) + r.lead;
             mass = weight;
         }
 #pragma unroll 2
-        for (int64_t v = at.lane; v * N < r.end; v += p.rows.group) {
+        for (int v = at.lane; v * N < r.end; v += p.rows.group) {
             r.load(logits, v, T(), x);
             if (dense)
                 r.load(t, v, T(), y);
 #pragma unroll
             for (int k = 0; k < N; k++) {
-                x[k] = tc_exp(x[k] - shift) * mass;
+                x[k] = tc_exp_of<T>(x[k] - shift) * mass;
                 if (dense)
                     x[k] -= weight * y[k];
                 else
