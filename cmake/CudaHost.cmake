@@ -3,7 +3,11 @@
 # which takes the part of the CUDA runtime. Tests find it by TENSORC_PLUGIN_PATH.
 #
 # The code of kernels is instrumented as for the thread sanitizer, with hooks of our own that find
-# races and wild accesses; so nothing here is built with the sanitizers of the preset.
+# races and wild accesses: not in builds with sanitizers, which it has nothing to do with.
+
+if(TENSORC_SANITIZE OR TENSORC_COVERAGE)
+    return()
+endif()
 
 set(TC_CUDA_HOST_DIR ${PROJECT_SOURCE_DIR}/tests/cuda_host)
 include(CheckLanguage)
@@ -116,3 +120,12 @@ tc_add_test(test_runtime_devices_train_cuda LABEL cuda_host COMMAND test_runtime
 add_dependencies(test_kernels_random_device tensorc_cuda_emulated)
 tc_add_test(test_kernels_random_device_cuda LABEL cuda_host COMMAND test_kernels_random_device
     ENVIRONMENT TENSORC_PLUGIN_PATH=${lib_dir} TENSORC_TEST_DEVICE=cuda:0)
+
+# The operator cases on the emulation, in parts that run beside each other.
+add_dependencies(test_ops tensorc_cuda_emulated)
+set(parts 6)
+foreach(part RANGE 1 ${parts})
+    math(EXPR index "${part} - 1")
+    tc_add_test(test_ops_cuda_${part} LABEL ops COMMAND test_ops "" ${index}/${parts}
+        ENVIRONMENT TENSORC_PLUGIN_PATH=${lib_dir} TENSORC_TEST_DEVICE=cuda:0)
+endforeach()

@@ -39,6 +39,7 @@ endfunction()
 set(test_environment
     TENSORC_TEST_DATA=${tests_dir}/data
     TENSORC_BIN_DIR=${CMAKE_RUNTIME_OUTPUT_DIRECTORY}
+    TENSORC_CACHE=${PROJECT_BINARY_DIR}/kernels
     ASAN_OPTIONS=allocator_may_return_null=1
     TSAN_OPTIONS=allocator_may_return_null=1
     UBSAN_OPTIONS=print_stacktrace=1)

@@ -74,7 +74,7 @@ typedef struct tc_planner {
     TC_VECTOR(tc_pack) packs;
     TC_VECTOR(tc_region) regions; /* lane_begin lies in plan->arena */
     TC_VECTOR(tc_segment) segments;
-    int32_t *branch_order;        /* step that regions put at each place */
+    int32_t *branch_order; /* step that regions put at each place */
 
     /* The compute steps as they were built, where tc_plan_low_peak has changed their order. */
     tc_step *built_steps;

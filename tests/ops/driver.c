@@ -1,4 +1,4 @@
-/* Runs the cases of cases.def: test_ops [prefix of a case] */
+/* Runs the cases of cases.def: test_ops [prefix of a case [part/parts of the samples]] */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +42,9 @@ bool driver_fail(driver *d, const char *format, ...)
     return false;
 }
 
+/* Which samples of all are run: those whose number leaves `part` when divided by `parts`. */
+static int part, parts = 1, sample_number;
+
 static void run_case(driver *d, const char *name, const op_case *op)
 {
     int before = d->failures;
@@ -56,7 +59,8 @@ static void run_case(driver *d, const char *name, const op_case *op)
         char number[16];
         snprintf(number, sizeof number, "%d", (int)i);
         d->sample = op->samples[i].name ? op->samples[i].name : number;
-        driver_sample(d, &op->samples[i]);
+        if (sample_number++ % parts == part)
+            driver_sample(d, &op->samples[i]);
     }
     for (int32_t i = 0; i < op->n_bad; i++)
         driver_bad(d, &op->bad[i], (int)i);
@@ -71,6 +75,10 @@ static void run_case(driver *d, const char *name, const op_case *op)
 int main(int argc, char **argv)
 {
     const char *prefix = argc > 1 ? argv[1] : "";
+    if (argc > 2 && (sscanf(argv[2], "%d/%d", &part, &parts) != 2 || part < 0 || part >= parts)) {
+        printf("usage: %s [prefix of a case [part/parts of the samples]]\n", argv[0]);
+        return EXIT_FAILURE;
+    }
     driver d = {0};
     tc_status status = tc_cpu_isa_selected(&d.isa);
     if (status == TC_UNAVAILABLE) {

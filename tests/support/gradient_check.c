@@ -65,19 +65,21 @@ static bool add_weight(checking *c, const eval_buffer *like, tc_value *out)
     return true;
 }
 
-static bool run(checking *c, const tc_value *fetches, size_t n, eval_buffer *results)
+/* On `device`, or on the CPU where that is NULL. */
+static bool run(checking *c, test_device *device, const tc_value *fetches, size_t n,
+                eval_buffer *results)
 {
-    eval_options options = {.isa = c->problem->isa, .garbage = 0xA5, .device = c->problem->device};
+    eval_options options = {.isa = c->problem->isa, .garbage = 0xA5, .device = device};
     if (evaluate(c->problem->graph, c->feeds, c->n_feeds, fetches, n, &options, results) == TC_OK)
         return true;
     return fails(c, "%s", tc_error_message());
 }
 
-/* The weighted sum of the ys. */
+/* The weighted sum of the ys, by the CPU: it is asked for very often. */
 static bool objective(checking *c, const level *l, double *out)
 {
     eval_buffer ys[max_values] = {0}, weights[max_values] = {0};
-    bool ran = run(c, l->ys, l->n_ys, ys) && run(c, l->weights, l->n_ys, weights);
+    bool ran = run(c, NULL, l->ys, l->n_ys, ys) && run(c, NULL, l->weights, l->n_ys, weights);
     double sum = 0;
     for (size_t i = 0; ran && i < l->n_ys; i++)
         for (size_t k = 0; k < ys[i].bytes / sizeof(double); k++)
@@ -136,7 +138,7 @@ static bool check_level(checking *c, level *l)
     if (tc_gradients_at(TC_HERE, l->ys, l->n_ys, l->xs, l->n_xs, l->gradients, &options) != TC_OK)
         return fails(c, "%s", tc_error_message());
     eval_buffer analytic[max_values] = {0};
-    bool good = run(c, l->gradients, l->n_xs, analytic);
+    bool good = run(c, c->problem->device, l->gradients, l->n_xs, analytic);
     for (size_t i = 0; good && i < l->n_xs; i++)
         good = compare(c, l, i, &analytic[i]);
     for (size_t i = 0; i < l->n_xs; i++)
@@ -148,7 +150,7 @@ static bool check_level(checking *c, level *l)
 static bool add_weights(checking *c, level *l)
 {
     eval_buffer values[max_values] = {0};
-    bool good = run(c, l->ys, l->n_ys, values);
+    bool good = run(c, NULL, l->ys, l->n_ys, values);
     for (size_t i = 0; good && i < l->n_ys; i++)
         good = add_weight(c, &values[i], &l->weights[i]);
     for (size_t i = 0; i < l->n_ys; i++)

@@ -17,7 +17,7 @@ typedef struct gradient_problem {
     double relative, absolute; /**< |a - n| <= absolute + relative * max(|a|, |n|) */
     bool second_order; /**< also differentiate the gradients, by the xs and the output gradients */
     tc_isa isa;
-    test_device *device; /**< NULL: the CPU */
+    test_device *device; /**< of the gradients; the differences are the CPU's. NULL: the CPU */
 } gradient_problem;
 
 /**
