@@ -129,3 +129,8 @@ foreach(part RANGE 1 ${parts})
     tc_add_test(test_ops_cuda_${part} LABEL ops COMMAND test_ops "" ${index}/${parts}
         ENVIRONMENT TENSORC_PLUGIN_PATH=${lib_dir} TENSORC_TEST_DEVICE=cuda:0)
 endforeach()
+
+# Random graphs, whole sessions.
+add_dependencies(test_compiler_differential tensorc_cuda_emulated)
+tc_add_test(test_compiler_differential_cuda LABEL compiler COMMAND test_compiler_differential 1 40
+    ENVIRONMENT TENSORC_PLUGIN_PATH=${lib_dir} TENSORC_TEST_DEVICE=cuda:0)

@@ -61,8 +61,7 @@ sanitize() {
     local tool case
     for tool in memcheck racecheck initcheck synccheck; do
         for case in add softmax reduce_sum transpose matmul layer_norm gather attention conv2d max_pool2d apply_adam; do
-            TENSORC_TEST_DEVICE=$device TENSORC_TEST_QUICK=1 \
-                compute-sanitizer --tool "$tool" --error-exitcode 1 --quiet "$build"/bin/test_ops "$case" || return 1
+            TENSORC_TEST_DEVICE=$device compute-sanitizer --tool "$tool" --error-exitcode 1 --quiet "$build"/bin/test_ops "$case" || return 1
         done
     done
 }
@@ -72,7 +71,9 @@ nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
 if step "build" configure; then
     "$build"/bin/tensorc devices
     step "operators" env TENSORC_TEST_DEVICE="$device" "$build"/bin/test_ops || true
-    step "sessions" env TENSORC_TEST_DEVICE="$device" ctest --test-dir "$build" -L cuda --output-on-failure || true
+    step "random graphs" env TENSORC_TEST_DEVICE="$device" "$build"/bin/test_compiler_differential 1 1000 || true
+    step "random numbers" env TENSORC_TEST_DEVICE="$device" "$build"/bin/test_kernels_random_device || true
+    step "training" "$build"/bin/test_runtime_devices_train || true
     step "train on $device serve on cpu" train_and_serve "$device" cpu || true
     step "train on cpu serve on $device" train_and_serve cpu "$device" || true
     step "compute-sanitizer" sanitize || true

@@ -5,6 +5,8 @@
  * batches of several sizes. A quarter of them runs with 16 bits as well, another one on two devices
  * that compute with the CPU's kernels, with nodes scattered over all three.
  *
+ * With TENSORC_TEST_DEVICE the device of that name is compared with the CPU instead.
+ *
  *     test_compiler_differential [FIRST_SEED [COUNT [PASSES]]]
  *
  * A failing seed is found again by giving it as the first argument; the pass to blame by leaving
@@ -247,9 +249,8 @@ static const char *some_pass(random_graph *g)
 }
 
 /* Devices of values, variables and updates: names for one in three. */
-static void scatter(request *r)
+static void scatter(request *r, const char *const names[4])
 {
-    static const char *const names[] = {"cpu", "loop:0", "loop:1", "loop"};
     random_graph *g = r->g;
     for (int i = 0; i < g->n_values; i++)
         if (random_pick(g, 3) == 0)
@@ -265,6 +266,7 @@ static void scatter(request *r)
 
 static void check_devices(request *r, const seen *reference)
 {
+    static const char *const names[] = {"cpu", "loop:0", "loop:1", "loop"};
     static const char *const defaults[] = {"cpu", "loop:0", "loop:1", "auto"};
     static const char *const missing[] = {NULL, ",matmul,tanh,", ",fused,add,conv2d,",
                                           ",assign,apply_adam,concat,reduce_sum,"};
@@ -273,12 +275,28 @@ static void check_devices(request *r, const seen *reference)
                                        .deferred = random_pick(r->g, 2) == 0,
                                        .without = missing[random_pick(r->g, 4)]});
     if (random_pick(r->g, 4))
-        scatter(r);
+        scatter(r, names);
     const way basic = {"devices, basic", TC_OPTIMIZATION_BASIC, NULL, 0, TC_DTYPE_INVALID, device};
     const way full = {"devices, full", TC_OPTIMIZATION_FULL, left_out, 0, TC_DTYPE_INVALID, device};
     check_way(r, &basic, reference, 0);
     check_way(r, &full, reference, TOLERANCE);
     assert_string_equal(loopback_violation(), "");
+}
+
+/* Device that TENSORC_TEST_DEVICE names: graphs are compared on it with the CPU alone. */
+static const char *named_device;
+
+static void check_named_device(request *r, const seen *reference)
+{
+    const char *const names[] = {"cpu", named_device, named_device, named_device};
+    const way basic = {"device, basic",  TC_OPTIMIZATION_BASIC, NULL, 0,
+                       TC_DTYPE_INVALID, named_device};
+    const way full = {"device, full",   TC_OPTIMIZATION_FULL, left_out, 0,
+                      TC_DTYPE_INVALID, named_device};
+    check_way(r, &basic, reference, TOLERANCE);
+    if (random_pick(r->g, 2))
+        scatter(r, names);
+    check_way(r, &full, reference, TOLERANCE);
 }
 
 static void check_seed(uint64_t seed)
@@ -307,6 +325,12 @@ static void check_seed(uint64_t seed)
     const way narrow = {"bf16", TC_OPTIMIZATION_FULL, left_out, 0, TC_BF16, NULL};
     seen reference;
     observe(&r, &none, &reference);
+    if (named_device) {
+        check_named_device(&r, &reference);
+        seen_release(&reference);
+        tc_graph_release(g.graph);
+        return;
+    }
     check_way(&r, &basic, &reference, 0);
     check_way(&r, &full, &reference, TOLERANCE);
     if (!left_out)
@@ -401,6 +425,7 @@ int main(int argc, char **argv)
         seed_count = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
     if (argc > 3)
         left_out = argv[3];
+    named_device = getenv("TENSORC_TEST_DEVICE");
     if (argc <= 1)
         shards = cores < 1 ? 1 : cores > 4 ? 4 : (uint64_t)cores;
     for (uint64_t i = 1; i < shards; i++) {
