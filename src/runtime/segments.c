@@ -376,6 +376,7 @@ static tc_status observe_segment(const tc_run *r, int32_t segment)
 {
     const tc_segment *s = &r->plan->segments[segment];
     const tc_device_frame *own = frame_of(r, segment);
+    TC_TRY(own->device->backend->select(own->queues[0]));
     if (r->bound->segments[segment].begins)
         TC_TRY(give_state(own));
     for (int32_t i = s->first_step; i < s->first_step + s->n_steps; i++)

@@ -244,6 +244,7 @@ void loopback_reset(const loopback_options *options)
     if (!loop.registered && tc_backend_register(loopback_entry) != TC_OK)
         abort();
     loop.registered = true;
+    loop.resets++;
     loop.options = options ? *options : (loopback_options){0};
     for (int i = 0; i < LOOPBACK_CALLS; i++) {
         loop.fail_at[i] = -1;

@@ -11,6 +11,12 @@
 
 enum { MOST_LANES = 16 };
 
+/* The device that the thread has selected; what is selected between two resets of the backend. */
+static _Thread_local struct selection {
+    int32_t device;
+    int64_t reset;
+} selected;
+
 /*
  * Work. All pointers are real ones by now.
  */
@@ -270,7 +276,7 @@ static void loop_recording_destroy(tc_backend *backend, tc_recording *recording)
 
 static tc_status loop_select(tc_queue *queue)
 {
-    (void)queue;
+    selected = (struct selection){queue->device, loop.resets};
     return TC_OK;
 }
 
@@ -374,6 +380,8 @@ static tc_status loop_run(const void *params, const void *const *inputs, void *c
     command c = {.kind = RUN_KERNEL, .launch = l, .context = *context};
     if (context->seed || context->step || context->pool || context->packed || context->place < 1)
         loop_violate("a kernel is given what is not for devices, or no place");
+    if (selected.reset != loop.resets || selected.device != device)
+        loop_violate("a kernel runs on a thread that has not selected its device");
     c.inputs = calloc((size_t)l->n_inputs + 1, sizeof *c.inputs);
     c.outputs = calloc((size_t)l->n_outputs + 1, sizeof *c.outputs);
     if (!c.inputs || !c.outputs) {

@@ -18,6 +18,7 @@ typedef struct loop_state {
     const tc_host *host;
     tc_isa isa; /* of the kernels that it computes with */
     bool registered;
+    int64_t resets;
     struct memory *memories;
     int64_t fail_at[LOOPBACK_CALLS];
     bool failed;
