@@ -87,10 +87,11 @@ tc_status tc_plan_group(tc_planner *p)
 /* What is under way when a segment begins, unless it waits. */
 typedef struct pending {
     tc_planner *p;
-    char *busy;    /* per storage of the CPU: WRITTEN and READ by copies of devices */
-    bool arena;    /* copies use the CPU's arena */
-    bool *working; /* per device */
-    bool *linked;  /* per device: another one copies from or to it */
+    char *busy;      /* per storage of the CPU: WRITTEN and READ by copies of devices */
+    bool arena;      /* copies use the CPU's arena */
+    bool *working;   /* per device */
+    bool *linked;    /* per device: another one copies from or to it */
+    int32_t outside; /* device of the last step that reaches outside, -1: none */
 } pending;
 
 enum { WRITTEN = 1, READ = 2 };
@@ -108,6 +109,7 @@ static void nothing_is_pending(pending *s)
     memset(s->working, 0, n_devices * sizeof *s->working);
     memset(s->linked, 0, n_devices * sizeof *s->linked);
     s->arena = false;
+    s->outside = -1;
 }
 
 /* The devices of a copy; false for a kernel and a copy within one. */
@@ -120,17 +122,39 @@ static bool is_between(const tc_planner *p, const tc_step *step, int32_t *from, 
     return *from != *to;
 }
 
-static bool follows_working(const pending *s, const tc_step *step)
+static bool reaches_outside(const tc_node *node)
 {
-    const tc_planner *p = s->p;
-    const tc_node *node = step->node < 0 ? NULL : tc_graph_node_at(p->graph, step->node);
-    for (int32_t k = 0; node && k < node->n_controls; k++) {
-        int32_t before = tc_graph_node_at(p->graph, node->controls[k])->device;
-        if (before != step->device && s->working[before])
+    return (node->attrs.op->effects & (TC_EFFECT_IO | TC_EFFECT_COLLECTIVE)) != 0;
+}
+
+static bool others_work(const pending *s, int32_t device)
+{
+    for (int32_t d = 0; d < s->p->plan->n_devices; d++)
+        if (d != device && s->working[d])
+            return true;
+    return false;
+}
+
+/* What only orders other nodes stands for nodes of any device. */
+static bool is_ordered_behind(const pending *s, const tc_node *node, int32_t device)
+{
+    for (int32_t k = 0; k < node->n_controls; k++) {
+        const tc_node *before = tc_graph_node_at(s->p->graph, node->controls[k]);
+        if (tc_node_is_idle(before) ? others_work(s, device)
+                                    : before->device != device && s->working[before->device])
             return true;
     }
+    return reaches_outside(node) && s->outside >= 0 && s->outside != device &&
+           s->working[s->outside];
+}
+
+static bool follows_working(const pending *s, const tc_step *step)
+{
     int32_t from, to;
-    return is_between(p, step, &from, &to) && from && to && s->working[from];
+    if (step->node >= 0 &&
+        is_ordered_behind(s, tc_graph_node_at(s->p->graph, step->node), step->device))
+        return true;
+    return is_between(s->p, step, &from, &to) && from && to && s->working[from];
 }
 
 /* Whether a step must not begin while what is pending goes on. */
@@ -157,6 +181,8 @@ static void begin_step(pending *s, const tc_step *step)
     const tc_planner *p = s->p;
     int32_t from, to;
     s->working[step->device] = step->device != 0;
+    if (step->node >= 0 && reaches_outside(tc_graph_node_at(p->graph, step->node)))
+        s->outside = step->device;
     if (!is_between(p, step, &from, &to))
         return;
     if (from && to) {
@@ -226,7 +252,8 @@ tc_status tc_plan_find_segments(tc_planner *p)
     pending s = {.p = p,
                  .busy = tc_arena_array(&p->scratch, p->storages.count, sizeof *s.busy),
                  .working = tc_arena_array(&p->scratch, n_devices, sizeof *s.working),
-                 .linked = tc_arena_array(&p->scratch, n_devices, sizeof *s.linked)};
+                 .linked = tc_arena_array(&p->scratch, n_devices, sizeof *s.linked),
+                 .outside = -1};
     if (!s.busy || !s.working || !s.linked)
         return tc_compiler_exhausted();
     TC_TRY(measure_copies(p));

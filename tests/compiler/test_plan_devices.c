@@ -79,6 +79,103 @@ static void test_beside(void **state)
     assert_false(plan->segments[1].waits);
 }
 
+/* What is to run after work of a device waits for it, also when a group stands between them. */
+static void test_controls(void **state)
+{
+    fixture *f = *state;
+    on_gpu(f);
+    for (int grouped = 0; grouped < 2; grouped++) {
+        f->r = (test_request){.request.disable_passes = "all"};
+        request_feed(&f->r, f->x);
+        tc_value first = tc_exp(f->x);
+        if (grouped)
+            first = tc_group(f->graph, TC_VALUES(first));
+        tc_control_push(f->graph, TC_VALUES(first));
+        tc_device_push(f->graph, "cpu");
+        request_fetch(&f->r, tc_neg(f->x));
+        tc_device_pop(f->graph);
+        tc_control_pop(f->graph);
+        tc_plan *plan = plan_of(f);
+        assert_int_equal(plan->n_segments, 2);
+        assert_int_equal(plan->segments[1].device, 0);
+        assert_true(plan->segments[1].waits);
+    }
+}
+
+static const tc_port report_ports[] = {{.name = "x", .dtypes = TC_DTYPE_BIT(TC_F32), .type = 'T'}};
+
+static tc_status report_infer(tc_infer *infer)
+{
+    infer->outputs[0].shape = infer->inputs[0].shape;
+    return TC_OK;
+}
+
+static const tc_op report_op = {.name = "report",
+                                .version = 1,
+                                .doc = "tells x to somebody and passes it on",
+                                TC_LIST(inputs, report_ports),
+                                TC_LIST(outputs, report_ports),
+                                .effects = TC_EFFECT_IO,
+                                .infer = report_infer,
+                                .grad = TC_GRAD_NONE};
+
+static tc_status report_run(const void *params, const void *const *inputs, void *const *outputs,
+                            const tc_kernel_context *context)
+{
+    (void)params;
+    (void)inputs;
+    (void)outputs;
+    (void)context;
+    return TC_OK;
+}
+
+static const tc_kernel report_kernel = {
+    .op = "report", .dtype = TC_F32, .symbol = "test_report_f32", .run = report_run};
+
+static const tc_kernel *find_report(const tc_target *target, int32_t device, const char *op,
+                                    tc_dtype dtype)
+{
+    return strcmp(op, "report") == 0 ? &report_kernel : fake_find_kernel(target, device, op, dtype);
+}
+
+/* What reaches outside does so one after the other, wherever it runs. */
+static void test_outside(void **state)
+{
+    fixture *f = *state;
+    tc_registry *registry = tc_registry_create();
+    assert_non_null(registry);
+    assert_ok(tc_registry_add_op(registry, &report_op));
+    const tc_graph_options with = {.struct_size = sizeof with, .registry = registry};
+    tc_graph *old = f->graph;
+    f->graph = tc_graph_create_with(&with);
+    f->r = (test_request){.request.disable_passes = "all"};
+    f->x = tc_placeholder(f->graph, "x", TC_F32, TC_SHAPE(TC_DIM("batch"), 4));
+    request_feed(&f->r, f->x);
+    f->target = fake_devices(3, 1);
+    f->target.target.find_kernel = find_report;
+    const char *const devices[] = {"cuda:0", "cuda:1", "cpu"};
+    for (int i = 0; i < 3; i++) {
+        tc_device_push(f->graph, devices[i]);
+        request_fetch(
+            &f->r, tc_node_build(
+                       NULL, &(tc_node_spec){.op = "report", .at = TC_HERE, TC_SPEC_INPUTS(f->x)}));
+        tc_device_pop(f->graph);
+    }
+    tc_plan *plan = plan_of(f);
+    int reports = 0;
+    for (int32_t i = 0; i < plan->n_segments; i++) {
+        const tc_segment *segment = &plan->segments[i];
+        bool kernel = false;
+        for (int32_t k = 0; k < segment->n_steps; k++)
+            kernel = kernel || plan->steps[segment->first_step + k].kernel;
+        assert_true(!kernel || reports == 0 || segment->waits);
+        reports += kernel;
+    }
+    assert_int_equal(reports, 3);
+    tc_graph_release(old);
+    tc_registry_release(registry);
+}
+
 /* A training step: parameters and slots stay on the device, commits are a segment of their own. */
 static void test_commits(void **state)
 {
@@ -197,7 +294,8 @@ int main(void)
         TEST(test_all_on_device), TEST(test_cpu_alone),     TEST(test_few_segments),
         TEST(test_beside),        TEST(test_commits),       TEST(test_commits_across),
         TEST(test_new_content),   TEST(test_three_devices), TEST(test_budget),
-        TEST(test_empty),         TEST(test_same_again),
+        TEST(test_empty),         TEST(test_same_again),    TEST(test_controls),
+        TEST(test_outside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
