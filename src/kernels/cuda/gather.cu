@@ -44,9 +44,9 @@ static __global__ void __launch_bounds__(THREADS)
         int64_t slice = strided_quotient(i, run), unit = i - slice * run.by;
         int64_t outer = strided_quotient(slice, count), k = slice - outer * count.by;
         int64_t index = index_read(p, indices, k);
-        if (index >= 0)
-            y[i] = x[(outer * p.size + index) * run.by + unit];
-        else if (unit == 0 && outer == 0)
+        /* After a fault what follows still runs, and must find something. */
+        y[i] = index >= 0 ? x[(outer * p.size + index) * run.by + unit] : U();
+        if (index < 0 && unit == 0 && outer == 0)
             index_fault(p, indices, k, state, place);
     }
 }
