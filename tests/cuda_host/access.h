@@ -3,6 +3,13 @@
 #define TC_CUDA_HOST_ACCESS_H
 
 #include <stddef.h>
+#include <stdint.h>
+
+#define TC_STACK_BYTES (static_cast<size_t>(128) << 10)
+
+/* Where the stack of the kernel's thread begins that this thread of the host runs; 0: none. What is
+ * on it needs no check. */
+extern __thread uintptr_t tc_cuda_host_stack __attribute__((tls_model("initial-exec")));
 
 enum tc_cuda_host_access_kind { TC_ACCESS_READ, TC_ACCESS_WRITE, TC_ACCESS_ATOMIC };
 

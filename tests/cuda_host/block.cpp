@@ -15,6 +15,8 @@
 #include "report.h"
 #include "shadow.h"
 
+__thread uintptr_t tc_cuda_host_stack;
+
 namespace cuda_host
 {
 
@@ -35,7 +37,14 @@ static void take(thread *t)
 {
     t->state = RUNNING;
     current = t;
+    tc_cuda_host_stack = reinterpret_cast<uintptr_t>(t->on->stack);
     thread_index = t->index;
+}
+
+static void take_none()
+{
+    current = nullptr;
+    tc_cuda_host_stack = 0;
 }
 
 static void make_ready(thread *t)
@@ -62,7 +71,7 @@ static void fiber_body()
             /* After waiting, others may have gone on in between: t is still this one. */
             thread_ended(t);
         }
-        current = nullptr;
+        take_none();
         self->next = idle;
         idle = self;
         const context *to = &scheduler;
@@ -283,7 +292,7 @@ static void thread_ended(thread *t)
     t->state = EXITED;
     now.warp_alive[number] &= ~(1u << t->number % 32);
     now.alive--;
-    current = nullptr;
+    take_none();
     if (now.arrived && now.arrived == now.alive)
         open_barrier();
     thread *warp = &now.threads[number * 32];
@@ -312,7 +321,7 @@ static void record_failure(cudaError_t error, const thread *t, const char *forma
 [[noreturn]] static void leave_kernel()
 {
     context nowhere;
-    current = nullptr;
+    take_none();
     fiber_switch(&nowhere, &scheduler);
     __builtin_unreachable();
 }
@@ -416,7 +425,7 @@ static bool run_block(const launch &l)
         }
         fiber_switch(&scheduler, to);
     }
-    current = nullptr;
+    take_none();
     return !now.failed;
 }
 

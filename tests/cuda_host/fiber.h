@@ -4,6 +4,8 @@
 
 #include <stddef.h>
 
+#include "access.h"
+
 #if !defined(__x86_64__) && !defined(__aarch64__)
 #include <ucontext.h>
 #endif
@@ -27,7 +29,7 @@ struct fiber {
     fiber *next = nullptr; /* for the lists of others */
 };
 
-constexpr size_t stack_bytes = 128 << 10;
+constexpr size_t stack_bytes = TC_STACK_BYTES;
 
 /** A fiber that will call `body`, which never returns. NULL: no memory. */
 fiber *fiber_create(void (*body)());

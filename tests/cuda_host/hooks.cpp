@@ -12,27 +12,35 @@
 #define TC_HOOK extern "C" __attribute__((visibility("hidden")))
 #define TC_PC   __builtin_return_address(0)
 
-#define TC_ACCESSES(size)                                     \
-    TC_HOOK void __tsan_read##size(void *a)                   \
-    {                                                         \
-        tc_cuda_host_access(a, size, TC_ACCESS_READ, TC_PC);  \
-    }                                                         \
-    TC_HOOK void __tsan_write##size(void *a)                  \
-    {                                                         \
-        tc_cuda_host_access(a, size, TC_ACCESS_WRITE, TC_PC); \
-    }                                                         \
-    TC_HOOK void __tsan_unaligned_read##size(void *a)         \
-    {                                                         \
-        tc_cuda_host_access(a, size, TC_ACCESS_READ, TC_PC);  \
-    }                                                         \
-    TC_HOOK void __tsan_unaligned_write##size(void *a)        \
-    {                                                         \
-        tc_cuda_host_access(a, size, TC_ACCESS_WRITE, TC_PC); \
-    }                                                         \
-    TC_HOOK void __tsan_read_write##size(void *a)             \
-    {                                                         \
-        tc_cuda_host_access(a, size, TC_ACCESS_READ, TC_PC);  \
-        tc_cuda_host_access(a, size, TC_ACCESS_WRITE, TC_PC); \
+static inline void touch(const void *address, size_t bytes, tc_cuda_host_access_kind kind,
+                         const void *pc)
+{
+    uintptr_t stack = tc_cuda_host_stack;
+    if (stack && reinterpret_cast<uintptr_t>(address) - stack >= TC_STACK_BYTES)
+        tc_cuda_host_access(address, bytes, kind, pc);
+}
+
+#define TC_ACCESSES(size)                              \
+    TC_HOOK void __tsan_read##size(void *a)            \
+    {                                                  \
+        touch(a, size, TC_ACCESS_READ, TC_PC);         \
+    }                                                  \
+    TC_HOOK void __tsan_write##size(void *a)           \
+    {                                                  \
+        touch(a, size, TC_ACCESS_WRITE, TC_PC);        \
+    }                                                  \
+    TC_HOOK void __tsan_unaligned_read##size(void *a)  \
+    {                                                  \
+        touch(a, size, TC_ACCESS_READ, TC_PC);         \
+    }                                                  \
+    TC_HOOK void __tsan_unaligned_write##size(void *a) \
+    {                                                  \
+        touch(a, size, TC_ACCESS_WRITE, TC_PC);        \
+    }                                                  \
+    TC_HOOK void __tsan_read_write##size(void *a)      \
+    {                                                  \
+        touch(a, size, TC_ACCESS_READ, TC_PC);         \
+        touch(a, size, TC_ACCESS_WRITE, TC_PC);        \
     }
 TC_ACCESSES(1)
 TC_ACCESSES(2)
@@ -42,11 +50,11 @@ TC_ACCESSES(16)
 
 TC_HOOK void __tsan_read_range(void *a, size_t size)
 {
-    tc_cuda_host_access(a, size, TC_ACCESS_READ, TC_PC);
+    touch(a, size, TC_ACCESS_READ, TC_PC);
 }
 TC_HOOK void __tsan_write_range(void *a, size_t size)
 {
-    tc_cuda_host_access(a, size, TC_ACCESS_WRITE, TC_PC);
+    touch(a, size, TC_ACCESS_WRITE, TC_PC);
 }
 TC_HOOK void __tsan_init(void)
 {

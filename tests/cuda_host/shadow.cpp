@@ -257,15 +257,23 @@ static inline void note_read(cell *c, uint64_t from, const thread *t, record min
     }
 }
 
-static inline void check_cell(cell *c, const region &r, const access &a, const thread *t)
+static inline void check_cell(cell *c, bool shared, uint64_t from, const access &a, const thread *t,
+                              record mine)
 {
-    uint64_t from = r.shared ? first_of_block : first_of_launch;
-    record mine = stamp(t), w = c->write;
+    record w = c->write;
+    if (a.kind == TC_ACCESS_READ) {
+        /* Nothing is new where the same read, or one by many, is noted: a write since then would
+         * have been a race with it. */
+        record last = c->read;
+        if (last.bits == mine.bits ||
+            (last.serial() >= from && last.flags() == MANY_BLOCKS && w.serial() < from))
+            return;
+    }
     bool written = w.serial() >= from;
     if (written && !before_now(w, t, ONE_THREAD) &&
         !(a.kind == TC_ACCESS_ATOMIC && w.flags() & atomic_flag))
         race(a, w, true);
-    if (!written && r.shared && a.kind != TC_ACCESS_WRITE)
+    if (!written && shared && a.kind != TC_ACCESS_WRITE)
         refuse(a, "shared memory that nobody has written");
     if (a.kind == TC_ACCESS_READ) {
         note_read(c, from, t, mine);
@@ -277,32 +285,32 @@ static inline void check_cell(cell *c, const region &r, const access &a, const t
 }
 
 /* Bytes [begin, end) of a word, which is kept by bytes from now on. */
-static void check_bytes(region &r, size_t word, size_t begin, size_t end, const access &a,
-                        const thread *t)
+static void check_bytes(const region &r, size_t word, size_t begin, size_t end, uint64_t from,
+                        const access &a, const thread *t, record mine)
 {
     cell *w = &r.words[word], *b = &r.bytes[word * 4];
-    uint64_t from = r.shared ? first_of_block : first_of_launch;
     if (w->write.serial() < from || !(w->write.flags() & split_flag)) {
         b[0] = b[1] = b[2] = b[3] = *w;
-        w->write.bits = stamp(t).bits | split_flag;
+        w->write.bits = mine.bits | split_flag;
         w->read.bits = 0;
     }
     for (size_t i = begin; i < end; i++)
-        check_cell(&b[i], r, a, t);
+        check_cell(&b[i], r.shared, from, a, t, mine);
 }
 
-static void check_races(region &r, size_t offset, const access &a, const thread *t)
+static void check_races(const region &r, size_t offset, const access &a, const thread *t)
 {
     uint64_t from = r.shared ? first_of_block : first_of_launch;
     size_t end = offset + a.bytes;
+    record mine = stamp(t);
     while (offset < end) {
         size_t word = offset / 4, next = std::min(end, (word + 1) * 4);
         cell *w = &r.words[word];
         bool split = w->write.serial() >= from && w->write.flags() & split_flag;
         if (next - offset == 4 && !split)
-            check_cell(w, r, a, t);
+            check_cell(w, r.shared, from, a, t, mine);
         else
-            check_bytes(r, word, offset - word * 4, next - word * 4, a, t);
+            check_bytes(r, word, offset - word * 4, next - word * 4, from, a, t, mine);
         offset = next;
     }
 }
@@ -337,6 +345,8 @@ static inline bool all_written(const uint8_t *state, size_t bytes)
 }
 
 /* The place that holds an access; NULL when none does. */
+static const tc_cuda_host_bound *last_bound; /* of the launch */
+
 static const tc_cuda_host_bound *find_bound(const bounds &within, const void *address, size_t bytes,
                                             bool write)
 {
@@ -346,6 +356,16 @@ static const tc_cuda_host_bound *find_bound(const bounds &within, const void *ad
             return &b;
     }
     return nullptr;
+}
+
+/* Most accesses are beside the one before. */
+static inline bool in_last_bound(const access &a)
+{
+    const tc_cuda_host_bound *b = last_bound;
+    size_t offset = reinterpret_cast<uintptr_t>(a.address) -
+                    reinterpret_cast<uintptr_t>(b ? b->address : nullptr);
+    return b && offset < b->bytes && a.bytes <= b->bytes - offset &&
+           (b->writable || a.kind == TC_ACCESS_READ);
 }
 
 /* Where an access is that no place holds: beside the nearest one. */
@@ -380,8 +400,8 @@ static std::string describe_bounds(const bounds &within, const void *address)
 
 static void check_device(const access &a, const thread *t)
 {
-    if (running->within &&
-        !find_bound(running->within, a.address, a.bytes, a.kind != TC_ACCESS_READ))
+    if (running->within && !in_last_bound(a) &&
+        !(last_bound = find_bound(running->within, a.address, a.bytes, a.kind != TC_ACCESS_READ)))
         fail_access(a.pc, "outside of the operands: %s %zu bytes at %p, %s", verbs[a.kind], a.bytes,
                     a.address, describe_bounds(running->within, a.address).c_str());
     size_t offset = static_cast<size_t>(static_cast<const char *>(a.address) - device_base);
@@ -466,6 +486,7 @@ void shadow_begin_launch(const launch &l)
     }
     dynamic_region.addresses.bytes = l.shared_bytes;
     first_of_launch = serial + 1;
+    last_bound = nullptr;
     releases.clear();
 }
 
@@ -524,7 +545,7 @@ static void check(const access &a, thread *t)
         check_device(a, t);
         return;
     }
-    if (at - reinterpret_cast<uintptr_t>(t->on->stack) < stack_bytes)
+    if (at - tc_cuda_host_stack < TC_STACK_BYTES)
         return;
     for (region *r : {&dynamic_region, static_region}) {
         if (r && r->addresses.has(at, a.bytes)) {
