@@ -100,3 +100,7 @@ endforeach()
 if(NOT TENSORC_SANITIZE AND NOT TENSORC_COVERAGE)
     tc_add_test(test_install LABEL install COMMAND ${tests_dir}/install/run.sh ${PROJECT_BINARY_DIR})
 endif()
+
+if(TARGET tensorc_cuda AND TARGET tensorc_tool)
+    tc_add_test(test_cuda_plugin LABEL cuda COMMAND ${tests_dir}/cuda/plugin.sh ${PROJECT_BINARY_DIR})
+endif()

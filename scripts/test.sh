@@ -35,9 +35,9 @@ step() {
     [[ $outcome == ok ]]
 }
 
-# build <preset> [<target>...]
+# build <preset> [<target>...]: CUDA kernels, where nvcc is found, for one architecture alone.
 build() {
-    cmake --preset "$1" -DTENSORC_WERROR=ON && cmake --build --preset "$1" ${2:+--target "${@:2}"}
+    cmake --preset "$1" -DTENSORC_WERROR=ON -DTENSORC_CUDA_ARCHITECTURES=90 && cmake --build --preset "$1" ${2:+--target "${@:2}"}
 }
 
 # run_tests <preset> [<ctest option>...]
