@@ -103,4 +103,8 @@ endif()
 
 if(TARGET tensorc_cuda AND TARGET tensorc_tool)
     tc_add_test(test_cuda_plugin LABEL cuda COMMAND ${tests_dir}/cuda/plugin.sh ${PROJECT_BINARY_DIR})
+    add_executable(test_cuda_static ${tests_dir}/cuda/static.c)
+    target_link_libraries(test_cuda_static PRIVATE tc_flags tensorc_cuda_static)
+    set_target_properties(test_cuda_static PROPERTIES LINKER_LANGUAGE CXX)
+    tc_add_test(test_cuda_static LABEL cuda COMMAND test_cuda_static)
 endif()

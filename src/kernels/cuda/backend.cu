@@ -13,6 +13,8 @@ typedef struct cuda_state {
 
 static cuda_state state;
 
+const tc_host *tc_cuda_host;
+
 /* All tables one behind the other. */
 #define TC_CUDA_KERNELS(family) extern "C" const tc_kernel_table tc_cuda_kernels_##family;
 #include "kernels/cuda/kernels.def"

@@ -6,8 +6,6 @@
 
 #include "base/status.h"
 
-const tc_host *tc_cuda_host;
-
 tc_status tc_kernel_fail(tc_status status, const char *format, ...)
 {
     va_list arguments;
