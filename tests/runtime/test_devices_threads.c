@@ -4,7 +4,7 @@
 
 #include "devices_test.h"
 
-enum { TRAINERS = 3, READERS = 3, RUNS = 40 };
+enum { TRAINERS = 3, READERS = 3, RUNS = 40, TIGHT_BYTES = 3000 };
 
 typedef struct crowd {
     test_model model;
@@ -143,11 +143,97 @@ static void test_threads_asynchronous(void **state)
     assert_clean();
 }
 
+/* Sessions that come and go on one store, released while their runs go on, on a device that has
+ * not always room for one more: what counts as done was done, and nothing else. */
+typedef struct visitors {
+    test_model model;
+    tc_store *store;
+    const char *devices[TRAINERS];
+    atomic_int number, done, failures;
+} visitors;
+
+static void *come_and_go(void *argument)
+{
+    enum { n_starts = 3 };
+    visitors *c = argument;
+    tc_tensor *inputs[] = {c->model.features, c->model.labels};
+    const tc_session_options o = {.struct_size = sizeof o,
+                                  .store = c->store,
+                                  .device = c->devices[atomic_fetch_add(&c->number, 1) % TRAINERS]};
+    for (int i = 0; i < RUNS / 4; i++) {
+        tc_session *s;
+        tc_callable *callable;
+        tc_completion *completions[n_starts] = {0};
+        tc_tensor *losses[n_starts + 1] = {0};
+        if (tc_session_create(c->model.graph, &o, &s) != TC_OK ||
+            tc_session_compile(s, TC_FETCHES(c->model.x, c->model.y), TC_FETCHES(c->model.loss),
+                               TC_TARGETS(c->model.train), NULL, &callable) != TC_OK) {
+            atomic_fetch_add(&c->failures, 1);
+            continue;
+        }
+        for (int k = 0; k < n_starts; k++)
+            if (tc_callable_start(callable, inputs, &losses[k], NULL, NULL, NULL,
+                                  &completions[k]) != TC_OK)
+                atomic_fetch_add(&c->failures, 1);
+        tc_status status = tc_callable_run(callable, inputs, &losses[n_starts], NULL);
+        tc_callable_release(callable);
+        tc_session_release(s);
+        for (int k = 0; k <= n_starts; k++) {
+            if (k > 0)
+                status = tc_completion_wait(completions[k - 1], 0);
+            atomic_fetch_add(status == TC_OK ? &c->done : &c->failures,
+                             status != TC_RESOURCE_EXHAUSTED);
+        }
+        for (int k = 0; k <= n_starts; k++) {
+            tc_completion_release(k < n_starts ? completions[k] : NULL);
+            tc_tensor_release(losses[k]);
+        }
+    }
+    return NULL;
+}
+
+static void test_threads_come_and_go(void **state)
+{
+    (void)state;
+    for (int tight = 0; tight < 2; tight++) {
+        loopback_reset(&(loopback_options){
+            .n_devices = 2, .deferred = true, .memory = tight ? TIGHT_BYTES : 0});
+        visitors c = {.devices = {"loop:0", "loop:1", "cpu"}};
+        assert_ok(test_model_create(&c.model));
+        tc_session *reference = session_on(c.model.graph, "cpu");
+        assert_ok(tc_store_create(NULL, &c.store));
+        pthread_t threads[TRAINERS + 1];
+        for (int i = 0; i <= TRAINERS; i++)
+            assert_int_equal(pthread_create(&threads[i], NULL, come_and_go, &c), 0);
+        for (int i = 0; i <= TRAINERS; i++)
+            pthread_join(threads[i], NULL);
+        assert_int_equal(atomic_load(&c.failures), 0);
+        int done = atomic_load(&c.done);
+        assert_int_equal(tc_store_step(c.store), done);
+        assert_true(tight ? done > 0 : done == (TRAINERS + 1) * (RUNS / 4) * 4);
+
+        tc_tensor *loss = NULL;
+        for (int i = 0; i < done; i++)
+            assert_ok(model_step(&c.model, reference, &loss, NULL));
+        contents expected = contents_of(reference), after = {0};
+        assert_ok(tc_store_visit(c.store, contents_add, &after, &after.step));
+        assert_true(contents_equal(&expected, &after));
+        contents_free(&expected);
+        contents_free(&after);
+        tc_tensor_release(loss);
+        tc_session_release(reference);
+        tc_store_release(c.store);
+        test_model_destroy(&c.model);
+        assert_clean();
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_threads_share_a_store),
         cmocka_unit_test(test_threads_asynchronous),
+        cmocka_unit_test(test_threads_come_and_go),
     };
     return cmocka_run_group_tests_name("devices_threads", tests, NULL, NULL);
 }
