@@ -125,7 +125,7 @@ void tc_ir_forward(tc_pass_context *pass, int32_t old, int32_t output, tc_edge e
  * for. */
 static bool has_effect(const tc_node *node)
 {
-    return (node->attrs.op->effects & (TC_EFFECT_WRITE | TC_EFFECT_IO | TC_EFFECT_COLLECTIVE)) != 0;
+    return tc_node_writes(node) || tc_node_reaches_outside(node);
 }
 
 void tc_ir_mark(tc_node *const *nodes, int32_t count, bool *live)
@@ -400,10 +400,19 @@ bool tc_node_is_view(const tc_node *node)
            tc_node_reads(node, 0);
 }
 
+bool tc_node_writes(const tc_node *node)
+{
+    return (node->attrs.op->effects & TC_EFFECT_WRITE) != 0;
+}
+
+bool tc_node_reaches_outside(const tc_node *node)
+{
+    return (node->attrs.op->effects & (TC_EFFECT_IO | TC_EFFECT_COLLECTIVE)) != 0;
+}
+
 bool tc_node_is_idle(const tc_node *node)
 {
-    return node->n_outputs == 0 &&
-           !(node->attrs.op->effects & (TC_EFFECT_WRITE | TC_EFFECT_IO | TC_EFFECT_COLLECTIVE));
+    return node->n_outputs == 0 && !has_effect(node);
 }
 
 bool tc_node_reads(const tc_node *node, int32_t input)

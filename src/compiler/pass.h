@@ -115,6 +115,10 @@ bool tc_node_is_source(const tc_node *node);
 /** True for an operator whose output shows the memory of its input 0, of which it needs no more
  * than that: elements of the others are for shape inference. */
 bool tc_node_is_view(const tc_node *node);
+/** True for an update of a variable. */
+bool tc_node_writes(const tc_node *node);
+/** True for a node that reaches outside of the run, which such nodes do one after the other. */
+bool tc_node_reaches_outside(const tc_node *node);
 /** True for a node that only orders others. */
 bool tc_node_is_idle(const tc_node *node);
 /** True for an input whose elements a run reads. */

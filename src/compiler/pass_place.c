@@ -46,8 +46,10 @@ static tc_status unknown_device(const tc_pass_context *pass, const tc_node *node
     for (int32_t i = 0; i < pass->target->device_count && length < sizeof known; i++)
         length += (size_t)snprintf(known + length, sizeof known - length, "%s%s", i ? ", " : "",
                                    pass->target->device_name(pass->target, i));
-    return tc_fail(TC_INVALID_ARGUMENT, "%s: there is no device '%s'; the devices are: %s",
-                   tc_node_describe(node, where, sizeof where), asked, known);
+    const char *why = pass->target->missing;
+    return tc_fail(TC_INVALID_ARGUMENT, "%s: there is no device '%s'; the devices are: %s%s%s",
+                   tc_node_describe(node, where, sizeof where), asked, known,
+                   why && why[0] ? ". " : "", why ? why : "");
 }
 
 static tc_status read_annotations(placer *p)
@@ -87,11 +89,6 @@ static tc_status copy_names(tc_pass_context *pass)
     return program->devices ? TC_OK : tc_compiler_exhausted();
 }
 
-static bool is_write(const tc_node *node)
-{
-    return (node->attrs.op->effects & TC_EFFECT_WRITE) != 0;
-}
-
 /* What a write asks for counts before what its variables do. */
 static void ask_for_groups(placer *p)
 {
@@ -101,7 +98,7 @@ static void ask_for_groups(placer *p)
     for (int pass = 0; pass < 2; pass++)
         for (int32_t i = 0; i < w->count; i++) {
             int32_t owner = tc_placement_owner(w, i);
-            if (is_write(w->nodes[i]) != (pass == 0))
+            if (tc_node_writes(w->nodes[i]) != (pass == 0))
                 continue;
             p->written[owner] = p->written[owner] || pass == 0;
             if (p->group_asked[owner] < 0)

@@ -27,11 +27,6 @@ tc_status tc_placement_put(tc_pass_context *pass, tc_node *node, int32_t device,
     return node->reason < 0 ? TC_RESOURCE_EXHAUSTED : TC_OK;
 }
 
-static bool is_write(const tc_node *node)
-{
-    return (node->attrs.op->effects & TC_EFFECT_WRITE) != 0;
-}
-
 int32_t tc_placement_owner(tc_placement_work *w, int32_t node)
 {
     while (w->owner[node] != node)
@@ -53,7 +48,7 @@ static void find_owners(tc_placement_work *w)
         w->owner[i] = w->root[i] = i;
         if (tc_node_is_view(node))
             w->root[i] = w->root[node->inputs[0].node];
-        for (int32_t k = 0; is_write(node) && k < node->n_inputs; k++)
+        for (int32_t k = 0; tc_node_writes(node) && k < node->n_inputs; k++)
             if (node->inputs[k].node >= 0 && tc_input_flags(node, k) & TC_PORT_RESOURCE)
                 join(w, i, node->inputs[k].node);
     }
@@ -160,7 +155,7 @@ tc_status tc_placement_settle(tc_placement_work *w)
         if (tc_placement_possible(w, node, node->device))
             continue;
         TC_TRY(fall_back(w, node));
-        if (is_write(node) && fallen[tc_placement_owner(w, i)] < 0) {
+        if (tc_node_writes(node) && fallen[tc_placement_owner(w, i)] < 0) {
             fallen[tc_placement_owner(w, i)] = i;
             apart = true;
         }

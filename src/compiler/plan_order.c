@@ -71,7 +71,7 @@ static tc_status list_needs(builder *b)
         }
         const tc_node *node = tc_graph_node_at(p->graph, step->node);
         TC_TRY(push_needs(b, true, node));
-        if (!(node->attrs.op->effects & (TC_EFFECT_IO | TC_EFFECT_COLLECTIVE)))
+        if (!tc_node_reaches_outside(node))
             continue;
         if (outside >= 0)
             TC_TRY(push(b, true, outside));

@@ -10,11 +10,6 @@
 
 #define SAVE_WANTED (-2)
 
-static bool is_write(const tc_node *node)
-{
-    return (node->attrs.op->effects & TC_EFFECT_WRITE) != 0;
-}
-
 static bool is_resource(const tc_node *node, int32_t input)
 {
     return node->inputs[input].node >= 0 && tc_input_flags(node, input) & TC_PORT_RESOURCE;
@@ -45,7 +40,7 @@ static void mark_needed(tc_planner *p)
         p->needed[program->targets[i]] = true;
     for (int32_t i = p->n_nodes - 1; i >= 0; i--) {
         const tc_node *node = tc_graph_node_at(p->graph, i);
-        if (node->attrs.op->effects & (TC_EFFECT_WRITE | TC_EFFECT_IO | TC_EFFECT_COLLECTIVE))
+        if (tc_node_writes(node) || tc_node_reaches_outside(node))
             p->needed[i] = true;
         if (!p->needed[i])
             continue;
@@ -64,7 +59,7 @@ static void find_variables(tc_planner *p)
         bool variable = tc_node_is(node, "variable");
         for (int32_t k = 0; k < node->n_outputs; k++)
             p->variable_of[p->first[i] + k] = variable ? i : -1;
-        for (int32_t k = 0; is_write(node) && k < node->n_inputs; k++) {
+        for (int32_t k = 0; tc_node_writes(node) && k < node->n_inputs; k++) {
             if (!is_resource(node, k))
                 continue;
             int32_t old = tc_plan_value(p, node->inputs[k]);
@@ -78,8 +73,8 @@ static void find_variables(tc_planner *p)
 static void choose_commits(tc_planner *p)
 {
     for (int32_t i = 0; i < p->n_nodes; i++)
-        p->commits[i] =
-            p->needed[i] && is_write(tc_graph_node_at(p->graph, i)) && !p->program->commit_copies;
+        p->commits[i] = p->needed[i] && tc_node_writes(tc_graph_node_at(p->graph, i)) &&
+                        !p->program->commit_copies;
     for (int32_t i = p->n_nodes - 1; i >= 0; i--) {
         const tc_node *node = tc_graph_node_at(p->graph, i);
         if (!p->needed[i])
@@ -161,7 +156,7 @@ static int32_t order_writes(const tc_planner *p, int32_t *order)
         for (int pass = 0; pass < 2; pass++)
             for (int32_t i = 0; i < p->n_nodes; i++) {
                 const tc_node *node = tc_graph_node_at(p->graph, i);
-                if (p->needed[i] && is_write(node) && node->device == d &&
+                if (p->needed[i] && tc_node_writes(node) && node->device == d &&
                     goes_first(p, node) == (pass == 0))
                     order[count++] = i;
             }

@@ -122,11 +122,6 @@ static bool is_between(const tc_planner *p, const tc_step *step, int32_t *from, 
     return *from != *to;
 }
 
-static bool reaches_outside(const tc_node *node)
-{
-    return (node->attrs.op->effects & (TC_EFFECT_IO | TC_EFFECT_COLLECTIVE)) != 0;
-}
-
 static bool others_work(const pending *s, int32_t device)
 {
     for (int32_t d = 0; d < s->p->plan->n_devices; d++)
@@ -144,7 +139,7 @@ static bool is_ordered_behind(const pending *s, const tc_node *node, int32_t dev
                                     : before->device != device && s->working[before->device])
             return true;
     }
-    return reaches_outside(node) && s->outside >= 0 && s->outside != device &&
+    return tc_node_reaches_outside(node) && s->outside >= 0 && s->outside != device &&
            s->working[s->outside];
 }
 
@@ -181,7 +176,7 @@ static void begin_step(pending *s, const tc_step *step)
     const tc_planner *p = s->p;
     int32_t from, to;
     s->working[step->device] = step->device != 0;
-    if (step->node >= 0 && reaches_outside(tc_graph_node_at(p->graph, step->node)))
+    if (step->node >= 0 && tc_node_reaches_outside(tc_graph_node_at(p->graph, step->node)))
         s->outside = step->device;
     if (!is_between(p, step, &from, &to))
         return;

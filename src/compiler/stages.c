@@ -58,7 +58,7 @@ static bool has_bound(const tc_node *node)
 
 static bool acts(const tc_node *node)
 {
-    return (node->attrs.op->effects & (TC_EFFECT_WRITE | TC_EFFECT_IO | TC_EFFECT_COLLECTIVE)) != 0;
+    return tc_node_writes(node) || tc_node_reaches_outside(node);
 }
 
 bool tc_graph_is_dynamic(const tc_graph *graph)
@@ -149,9 +149,9 @@ static int32_t give_levels(cutter *c, int32_t writes)
     for (int32_t i = 0; i < c->n_nodes; i++) {
         const tc_node *node = tc_graph_node_at(c->graph, i);
         int32_t level = level_after_inputs(c, node);
-        if (node->attrs.op->effects & TC_EFFECT_WRITE && level < writes)
+        if (tc_node_writes(node) && level < writes)
             level = writes;
-        if (node->attrs.op->effects & (TC_EFFECT_IO | TC_EFFECT_COLLECTIVE)) {
+        if (tc_node_reaches_outside(node)) {
             level = level > outside ? level : outside;
             outside = level;
         }

@@ -14,6 +14,7 @@ struct tc_target {
     int32_t device_count;   /* device 0 is the CPU */
     int32_t default_device; /* of nodes that name none; -1: where they are cheapest */
     uint32_t allows;        /* TC_ALLOW_*, for kernels */
+    const char *missing;    /* why there are no others, for messages; NULL: nothing to tell */
     const char *(*device_name)(const tc_target *target, int32_t device);
     /** Type of a device, and which it is of that type. */
     tc_device_type (*device_type)(const tc_target *target, int32_t device, int32_t *index);

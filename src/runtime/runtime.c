@@ -186,6 +186,7 @@ tc_runtime_target tc_runtime_view(const tc_runtime *runtime, tc_pool *pool,
 {
     return (tc_runtime_target){.target = {.threads = tc_pool_threads(pool),
                                           .device_count = devices ? devices->count : 1,
+                                          .missing = devices ? devices->why : NULL,
                                           .device_name = target_device_name,
                                           .device_type = target_device_type,
                                           .find_kernel = target_find_kernel,

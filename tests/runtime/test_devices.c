@@ -3,6 +3,8 @@
 #include "../support/test.h"
 #include <unistd.h>
 
+#include <tensorc/ops.h>
+
 #include "runtime/runtime.h"
 
 static void test_devices_none(void **state)
@@ -155,6 +157,17 @@ static void test_devices_session_option(void **state)
         assert_ok(tc_session_create(g, &o, &s));
         tc_session_release(s);
     }
+    /* Of a node, told when it is to run. */
+    tc_tensor *out = NULL;
+    tc_device_push(g, "cuda:3");
+    tc_value y = tc_exp(tc_ones(g, TC_F32, TC_SHAPE(2)));
+    tc_device_pop(g);
+    assert_ok(tc_session_create(g, NULL, &s));
+    assert_status(tc_session_run(s, TC_NO_FEEDS, TC_FETCHES(y), TC_NO_TARGETS, &out, NULL),
+                  TC_INVALID_ARGUMENT);
+    assert_error_contains("(tests/runtime/test_devices.c:");
+    assert_error_contains("there is no device 'cuda:3'; the devices are: cpu, loop:0. cuda: ");
+    tc_session_release(s);
     tc_graph_release(g);
 }
 
