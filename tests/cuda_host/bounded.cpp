@@ -129,6 +129,8 @@ tc_status run(const tc_kernel *kernel, const void *params, const void *const *in
     if (context->workspace && error == cudaSuccess)
         error = tc_cuda_host_forget(context->workspace, h->workspace, stream);
     TC_TRY(tc_cuda_check(error, "launch"));
+    if (context->state)
+        tc_cuda_host_excuse(&context->state->fault.place);
     tc_cuda_host_set_bounds(bounds.data(), bounds.size());
     tc_status status = kernel->run(params_of(params), inputs, outputs, context);
     tc_cuda_host_set_bounds(nullptr, 0);

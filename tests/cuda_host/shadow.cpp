@@ -16,6 +16,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <vector>
 
 #include "access.h"
@@ -419,6 +420,16 @@ static void check_device(const access &a, const thread *t)
     check_races(device_region, offset, a, t);
 }
 
+static std::set<const int *> excuses;
+
+static bool excused()
+{
+    for (const int *fault : excuses)
+        if (*state_of(fault) == WRITTEN && *fault != 0)
+            return true;
+    return false;
+}
+
 cudaError_t shadow_copy(const void *to, const void *from, size_t bytes, const bounds &within)
 {
     for (const void *end : {from, to}) {
@@ -434,7 +445,7 @@ cudaError_t shadow_copy(const void *to, const void *from, size_t bytes, const bo
         const uint8_t *state = state_of(end);
         for (size_t i = 0; i < bytes; i++) {
             /* Copies within devices take what is not known with them. */
-            bool unknown = end == from && device_of(to) < 0 && state[i] == UNWRITTEN;
+            bool unknown = end == from && device_of(to) < 0 && state[i] == UNWRITTEN && !excused();
             if (state[i] & UNWRITTEN && !unknown)
                 continue;
             char text[160];
@@ -575,6 +586,13 @@ using namespace cuda_host;
 void *tc_cuda_host_shared(void)
 {
     return arena + arena_begin;
+}
+
+void tc_cuda_host_excuse(const int *fault)
+{
+    std::lock_guard<std::recursive_mutex> guard(execution_lock);
+    if (device_of(fault) >= 0)
+        excuses.insert(fault);
 }
 
 void tc_cuda_host_fence(void)

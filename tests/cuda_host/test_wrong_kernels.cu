@@ -262,6 +262,13 @@ static void freed_and_unwritten_memory(void **)
                      cudaErrorIllegalAddress);
     assert_non_null(strstr(cudaGetErrorString(cudaErrorIllegalAddress), "nobody has written"));
     tc_cuda_host_reset();
+    device_array<int> fault(std::vector<int>(1));
+    tc_cuda_host_excuse(fault.at);
+    assert_int_equal(cudaMemcpy(&on_host, to.at + 1, 4, cudaMemcpyDeviceToHost),
+                     cudaErrorIllegalAddress);
+    tc_cuda_host_reset();
+    assert_good(cudaMemset(fault.at, 1, 4));
+    assert_good(cudaMemcpy(&on_host, to.at + 1, 4, cudaMemcpyDeviceToHost));
     assert_int_equal(cudaMemcpy(to.at, from.at, 65, cudaMemcpyDeviceToDevice),
                      cudaErrorIllegalAddress);
     tc_cuda_host_reset();

@@ -21,6 +21,10 @@ struct tc_cuda_host_bound {
  * memory again): tensors that lie side by side in one allocation. Copied. */
 void tc_cuda_host_set_bounds(const struct tc_cuda_host_bound *bounds, size_t count);
 
+/** Lets copies to the host take bytes that nobody has written for as long as this integer of device
+ * memory is not 0: kernels may stop early after a fault that they tell the host of so. */
+void tc_cuda_host_excuse(const int *fault);
+
 /** Puts into the stream that nobody has written these bytes. */
 cudaError_t tc_cuda_host_forget(void *memory, size_t bytes, cudaStream_t stream);
 
