@@ -6,7 +6,6 @@
  * A kernel's functions are not told which kernel they belong to, so each has functions of its own,
  * by its number; what prepare leaves is put behind a header that has the sizes of the operands.
  */
-#include <mutex>
 #include <utility>
 #include <vector>
 
