@@ -291,16 +291,33 @@ static bool trim_entry(tc_session *session, tc_entry *entry)
     return freed;
 }
 
-bool tc_session_trim(tc_session *session)
+/* The session is locked. */
+static bool trim_session(tc_session *session)
 {
     bool freed = false;
-    pthread_mutex_lock(&session->lock);
     for (tc_entry *entry = session->entries; entry; entry = entry->next) {
         freed |= trim_entry(session, entry);
         for (int32_t i = 0; entry->staged && i < entry->staged->stages.count; i++)
             freed |= trim_entry(session, entry->staged->entries[i]);
     }
+    return freed;
+}
+
+bool tc_session_trim(tc_session *session)
+{
+    tc_runtime *runtime = session->runtime;
+    pthread_mutex_lock(&session->lock);
+    bool freed = trim_session(session);
     pthread_mutex_unlock(&session->lock);
+    pthread_mutex_lock(&runtime->sessions_lock);
+    for (tc_session *other = runtime->sessions; other; other = other->next) {
+        /* One that compiles may go on for long, and its user's dump do anything. */
+        if (other == session || pthread_mutex_trylock(&other->lock) != 0)
+            continue;
+        freed |= trim_session(other);
+        pthread_mutex_unlock(&other->lock);
+    }
+    pthread_mutex_unlock(&runtime->sessions_lock);
     return freed;
 }
 

@@ -224,6 +224,7 @@ tc_status tc_runtime_create(const tc_runtime_options *options, tc_runtime **out)
     runtime->isa = isa;
     runtime->view = tc_runtime_view(runtime, runtime->pool, NULL);
     pthread_mutex_init(&runtime->devices_lock, NULL);
+    pthread_mutex_init(&runtime->sessions_lock, NULL);
     tc_watch_init(&runtime->watch);
     tc_async_init(&runtime->async);
     *out = runtime;
@@ -245,6 +246,7 @@ void tc_runtime_destroy(tc_runtime *runtime)
     tc_registry_release(runtime->registry);
     tc_devices_release(runtime->devices);
     pthread_mutex_destroy(&runtime->devices_lock);
+    pthread_mutex_destroy(&runtime->sessions_lock);
     tc_free(runtime);
 }
 

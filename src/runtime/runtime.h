@@ -31,6 +31,8 @@ struct tc_runtime {
     tc_async async;
     pthread_mutex_t devices_lock;
     tc_devices *devices; /* NULL until somebody asks for one */
+    pthread_mutex_t sessions_lock;
+    struct tc_session *sessions; /* that may use devices */
 };
 
 /** Takes a runtime apart that nobody holds. */

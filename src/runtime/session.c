@@ -90,6 +90,32 @@ static tc_status set_options(tc_session *session, const tc_session_options *o)
     return TC_OK;
 }
 
+/* Sessions with devices know of each other: memory there is given up for whoever needs it. */
+static void enter_runtime(tc_session *session)
+{
+    tc_runtime *runtime = session->runtime;
+    if (!session->view.devices)
+        return;
+    pthread_mutex_lock(&runtime->sessions_lock);
+    session->next = runtime->sessions;
+    runtime->sessions = session;
+    pthread_mutex_unlock(&runtime->sessions_lock);
+}
+
+static void leave_runtime(tc_session *session)
+{
+    tc_runtime *runtime = session->runtime;
+    if (!runtime)
+        return;
+    pthread_mutex_lock(&runtime->sessions_lock);
+    tc_session **link = &runtime->sessions;
+    while (*link && *link != session)
+        link = &(*link)->next;
+    if (*link)
+        *link = session->next;
+    pthread_mutex_unlock(&runtime->sessions_lock);
+}
+
 tc_status tc_session_create(tc_graph *graph, const tc_session_options *options, tc_session **out)
 {
     if (!out)
@@ -122,6 +148,7 @@ tc_status tc_session_create(tc_graph *graph, const tc_session_options *options, 
         tc_session_release(session);
         return status;
     }
+    enter_runtime(session);
     *out = session;
     return TC_OK;
 }
@@ -137,6 +164,7 @@ void tc_session_release(tc_session *session)
 {
     if (!session || atomic_fetch_sub_explicit(&session->references, 1, memory_order_acq_rel) != 1)
         return;
+    leave_runtime(session);
     while (session->entries) {
         tc_entry *entry = session->entries;
         session->entries = entry->next;

@@ -113,6 +113,7 @@ typedef struct tc_entry {
 
 struct tc_session {
     atomic_int references;
+    tc_session *next; /* of runtime->sessions */
     tc_graph *source; /* what the user built; retained, compared by address */
     tc_graph *graph;  /* snapshot of it */
     tc_runtime *runtime;
@@ -197,8 +198,8 @@ void tc_unbind_segments(tc_session *session, tc_bound_plan *bound);
 tc_status tc_segments_frame_create(tc_session *session, const tc_bound_plan *bound,
                                    tc_frame *frame);
 void tc_segments_frame_free(const tc_bound_plan *bound, tc_frame *frame);
-/** Frees the frames of all programs of `session` that no run uses and that have memory on devices;
- * false when there was none. */
+/** Frees the frames that no run uses and that have memory on devices, of all programs of `session`
+ * and of the other sessions of its runtime; false when there was none. */
 bool tc_session_trim(tc_session *session);
 
 /* initialize.c */
