@@ -2,6 +2,8 @@
  * in every fetch and variable, run after run, wherever the rest of the nodes go. */
 #include "devices_test.h"
 
+#include "base/status.h"
+
 enum { MOST = 12, RUNS = 4 };
 
 /* What a graph is asked for. */
@@ -374,6 +376,69 @@ MIXED(fed)
 MIXED(stages)
 MIXED(parts)
 
+/* A fault that one device finds, while each of them updates variables: on `places[0]` the lookup
+ * and a variable, on the others one more each, of which the first needs nothing of the lookup
+ * unless it `follows`. The sentence of the failure goes to `message`. */
+static void check_fault(const char *const places[3], bool follows, char *message)
+{
+    const int32_t rows[2][2] = {{1, 3}, {1, 4}};
+    tc_graph *g = tc_graph_create();
+    tc_value v[3], up[3], i = tc_placeholder(g, "i", TC_I32, TC_SHAPE(2)), found;
+    tc_tensor *feeds[2], *out = NULL;
+    for (int k = 0; k < 3; k++) {
+        char name[8];
+        snprintf(name, sizeof name, "v%d", k);
+        tc_device_push(g, places[k]);
+        v[k] = tc_variable(g, name, tc_ones(g, TC_F32, TC_SHAPE(4, 2)));
+        if (k == 0)
+            found = tc_gather(v[0], i);
+        tc_value delta = tc_exp(v[k]);
+        up[k] =
+            tc_assign_sub(v[k], k == 1 && follows ? tc_add(delta, tc_reduce_sum(found)) : delta);
+        tc_device_pop(g);
+    }
+    assert_ok(tc_graph_status(g));
+    for (int k = 0; k < 2; k++)
+        assert_ok(tc_tensor_create_copy(TC_I32, TC_SHAPE(2), rows[k], &feeds[k]));
+    tc_session *s = session_on(g, NULL);
+    for (int k = 0; k < RUNS; k++) {
+        assert_ok(tc_session_run(s, TC_FEEDS({i, feeds[0]}), TC_FETCHES(found), up, 3, &out, NULL));
+        contents before = contents_of(s);
+        assert_status(
+            tc_session_run(s, TC_FEEDS({i, feeds[1]}), TC_FETCHES(found), up, 3, &out, NULL),
+            TC_INVALID_ARGUMENT);
+        snprintf(message, TC_ERROR_MESSAGE_SIZE, "%s", tc_error_message());
+        contents after = contents_of(s);
+        assert_int_equal(after.step, k + 1);
+        assert_true(contents_equal(&before, &after));
+        contents_free(&before);
+        contents_free(&after);
+    }
+    tc_tensor_release(out);
+    for (int k = 0; k < 2; k++)
+        tc_tensor_release(feeds[k]);
+    tc_session_release(s);
+    tc_graph_release(g);
+}
+
+static void test_mixed_faults(void **state)
+{
+    const char *const cpu[] = {"cpu", "cpu", "cpu"};
+    const char *const places[][3] = {{"loop:0", "loop:1", "cpu"},
+                                     {"loop:1", "loop:1", "loop:0"},
+                                     {"loop:0", "loop:0", "loop:0"},
+                                     {"cpu", "loop:0", "loop:1"}};
+    (void)state;
+    for (size_t way = 0; way < 16; way++) {
+        char expected[TC_ERROR_MESSAGE_SIZE], message[TC_ERROR_MESSAGE_SIZE];
+        loopback_reset(&(loopback_options){.n_devices = 2, .deferred = way & 4});
+        check_fault(cpu, way & 8, expected);
+        check_fault(places[way & 3], way & 8, message);
+        assert_string_equal(message, expected);
+        assert_clean();
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -381,7 +446,7 @@ int main(void)
         cmocka_unit_test(test_mixed_exchange),  cmocka_unit_test(test_mixed_controls),
         cmocka_unit_test(test_mixed_functions), cmocka_unit_test(test_mixed_small),
         cmocka_unit_test(test_mixed_fed),       cmocka_unit_test(test_mixed_stages),
-        cmocka_unit_test(test_mixed_parts),
+        cmocka_unit_test(test_mixed_parts),     cmocka_unit_test(test_mixed_faults),
     };
     return cmocka_run_group_tests_name("devices_mixed", tests, NULL, NULL);
 }
