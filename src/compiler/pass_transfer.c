@@ -1,8 +1,8 @@
 /*
  * Copies values to the devices that need them: a node "transfer" in the device of the reader, once
  * per value and device, before the first reader. Constants and views are repeated there instead,
- * as they take no time. Fetches end on the CPU. Dtypes may have changed since nodes got their
- * devices, so kernels are looked for again first.
+ * as they take no time. Between devices of different types the CPU is on the way; fetches end on
+ * it. Dtypes may have changed since nodes got their devices, so kernels are looked for again first.
  */
 #include "compiler/placement.h"
 
@@ -69,8 +69,8 @@ static tc_status bring(mover *m, tc_edge edge, tc_edge input, int32_t device, tc
     return TC_OK;
 }
 
-/* The value of new edge `*edge` on `device`. */
-static tc_status move(mover *m, tc_edge *edge, int32_t device)
+/* The value of new edge `*edge` on `device`, to which a device of its type or the CPU copies it. */
+static tc_status move_directly(mover *m, tc_edge *edge, int32_t device)
 {
     tc_edge at = *edge, out = TC_NO_EDGE;
     m->views.count = 0;
@@ -94,6 +94,23 @@ static tc_status move(mover *m, tc_edge *edge, int32_t device)
         TC_TRY(bring(m, m->views.data[--m->views.count], out, device, &out));
     *edge = out;
     return TC_OK;
+}
+
+/* Backends know no devices but their own. */
+static bool are_strangers(const mover *m, int32_t a, int32_t b)
+{
+    const tc_target *target = m->pass->target;
+    int32_t index;
+    return a && b &&
+           target->device_type(target, a, &index) != target->device_type(target, b, &index);
+}
+
+/* The value of new edge `*edge` on `device`. */
+static tc_status move(mover *m, tc_edge *edge, int32_t device)
+{
+    if (are_strangers(m, node_of(m, *edge)->device, device))
+        TC_TRY(move_directly(m, edge, 0));
+    return move_directly(m, edge, device);
 }
 
 static tc_status keep(mover *m, tc_node *node, int32_t old)

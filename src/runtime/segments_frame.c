@@ -47,23 +47,6 @@ static bool finds_faults(const tc_plan *plan, const tc_segment *segment)
     return false;
 }
 
-/* Copies that no queue can do: between devices of different backends. */
-static tc_status check_copies(const tc_session *session, const tc_plan *plan)
-{
-    int32_t from, to;
-    for (int32_t i = 0; i < plan->n_steps; i++) {
-        if (plan->steps[i].kernel)
-            continue;
-        ends_of_copy(plan, &plan->steps[i], &from, &to);
-        const tc_device *a = device_at(session, from), *b = device_at(session, to);
-        if (a->backend && b->backend && a->backend != b->backend)
-            return tc_run_fail_at(
-                plan, plan->steps[i].node, NULL,
-                tc_fail(TC_UNIMPLEMENTED, "there is no copy from %s to %s", a->name, b->name));
-    }
-    return TC_OK;
-}
-
 static void describe_segments(tc_bound_plan *bound, int32_t n_compute_segments)
 {
     const tc_plan *plan = bound->plan;
@@ -132,7 +115,6 @@ tc_status tc_bind_segments(tc_session *session, tc_bound_plan *bound)
     tc_arena *arena = &bound->arena;
     int32_t n_compute_segments =
         plan->program->writes ? plan->n_compute_segments : plan->n_segments;
-    TC_TRY(check_copies(session, plan));
     bound->segments = tc_arena_array(arena, (size_t)plan->n_segments, sizeof *bound->segments);
     bound->copies = tc_arena_array(arena, (size_t)plan->n_steps, sizeof *bound->copies);
     bound->placed = tc_arena_array(arena, (size_t)plan->n_buffers, sizeof *bound->placed);

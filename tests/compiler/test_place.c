@@ -159,6 +159,39 @@ static void test_copied_once(void **state)
 /*
  * "auto"
  */
+static tc_device_type type_of_each(const tc_target *target, int32_t device, int32_t *index)
+{
+    (void)target;
+    *index = 0;
+    return device == 0 ? TC_DEVICE_CPU : (tc_device_type)(100 + device);
+}
+
+/* Devices of different types have no copies between them. */
+static void test_strangers(void **state)
+{
+    fixture *f = *state;
+    f->target = fake_devices(3, 0);
+    f->target.target.device_type = type_of_each;
+    tc_device_push(f->graph, "cuda:0");
+    tc_value a = tc_exp(f->x);
+    tc_device_pop(f->graph);
+    tc_device_push(f->graph, "cuda:1");
+    request_fetch(&f->r, tc_neg(a));
+    request_fetch(&f->r, tc_tanh(tc_reshape(a, TC_SHAPE(-1))));
+    tc_device_pop(f->graph);
+    compile(f);
+    int transfers = 0;
+    for (size_t i = 0; i < f->program->graph->nodes.count; i++) {
+        const tc_node *node = f->program->graph->nodes.data[i];
+        if (!tc_node_is(node, "transfer"))
+            continue;
+        int32_t from = tc_graph_node_at(f->program->graph, node->inputs[0].node)->device;
+        assert_true((from == 0) != (node->device == 0));
+        transfers++;
+    }
+    assert_int_equal(transfers, 1 + 1 + 1 + 2); /* x, a away from one and to the other, results */
+}
+
 static void test_auto_small(void **state)
 {
     fixture *f = *state;
@@ -200,7 +233,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_default),     TEST(test_dtype),         TEST(test_asked),
         TEST(test_writers),     TEST(test_variable_asks), TEST(test_shapes),
-        TEST(test_copied_once), TEST(test_auto_small),    TEST(test_auto_large),
+        TEST(test_copied_once), TEST(test_auto_small),    TEST(test_strangers),
+        TEST(test_auto_large),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
