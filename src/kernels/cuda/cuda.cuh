@@ -79,6 +79,18 @@ const struct tc_cuda_device *tc_cuda_device_at(int32_t index);
     type *name = reinterpret_cast<type *>(tc_dynamic_shared)
 #endif
 
+#ifndef TC_CUDA_HOST
+/* Not <<<>>>: the error is that of this launch, whatever failed before. */
+template <typename... P>
+static inline cudaError_t tc_cuda_enqueue(void (*kernel)(P...), dim3 grid, dim3 block,
+                                          size_t shared_bytes, cudaStream_t stream, P... arguments)
+{
+    void *addresses[] = {&arguments...};
+    return cudaLaunchKernel(reinterpret_cast<const void *>(kernel), grid, block, addresses,
+                            shared_bytes, stream);
+}
+#endif
+
 /**
  * Puts kernel<<<grid, block, shared>>>(arguments) into the queue of `context`. An empty grid is no
  * launch. Shared memory beyond 48 KB is asked for.
@@ -101,8 +113,9 @@ static inline tc_status tc_cuda_launch(void (*kernel)(P...), dim3 grid, dim3 blo
                                              static_cast<P>(arguments)...),
                          "launch");
 #else
-    kernel<<<grid, block, shared_bytes, stream>>>(static_cast<P>(arguments)...);
-    return tc_cuda_check(cudaPeekAtLastError(), "launch");
+    return tc_cuda_check(tc_cuda_enqueue<P...>(kernel, grid, block, shared_bytes, stream,
+                                               static_cast<P>(arguments)...),
+                         "launch");
 #endif
 }
 
