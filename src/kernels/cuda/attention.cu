@@ -83,6 +83,12 @@ tc_status tc_attention_describe(const tc_prepare *prepare, tc_attention *p)
     int64_t tile = p->dtype == TC_F64 ? shape_of<double>::TILE : shape_of<float>::TILE;
     p->row_blocks = ceil_div(p->rows, tile);
     p->key_blocks = ceil_div(p->n_k, tile);
+    const int64_t blocks = p->row_blocks > p->key_blocks ? p->row_blocks : p->key_blocks;
+    if (blocks > 0 && p->items > INT32_MAX / 8 / blocks) /* a block sums 8 queries of a tile */
+        return tc_kernel_fail(TC_RESOURCE_EXHAUSTED,
+                              "attention of %lld heads with %lld queries is too much for one "
+                              "kernel",
+                              static_cast<long long>(p->items), static_cast<long long>(rows));
     if (prepare->inputs[TC_ATTENTION_MASK].dtype != TC_DTYPE_INVALID)
         describe_mask(&prepare->inputs[TC_ATTENTION_MASK], q, p);
     return TC_OK;
@@ -400,7 +406,7 @@ static tc_status run_forward(const void *params, const void *const *inputs, void
     const T *v = static_cast<const T *>(inputs[TC_ATTENTION_V]);
     T *y = static_cast<T *>(outputs[0]);
     bool aligned = rows_aligned<T>(p, q, k, v, y);
-    if (p->plan.index > 0 && aligned)
+    if (p->plan.index > 0 && aligned && tc_rows_aligned(outputs[1]))
         return tc_attention_run_plan(p, false, inputs, outputs, context);
     return tc_cuda_launch(
         forward<T>, dim3(static_cast<unsigned>(p->items * p->row_blocks), p->slabs), dim3(THREADS),
@@ -453,7 +459,7 @@ static tc_status run_gradient(const void *params, const void *const *inputs, voi
                           static_cast<T *>(outputs[2])};
     const T *y = static_cast<const T *>(inputs[TC_ATTENTION_Y]);
     bool aligned = rows_aligned<T>(p, a.q, a.k, a.v, a.dy, a.dq, a.dk, a.dv);
-    if (p->plan.index > 0 && aligned && tc_rows_aligned(y))
+    if (p->plan.index > 0 && aligned && tc_rows_aligned(y, inputs[TC_ATTENTION_LSE]))
         return tc_attention_run_plan(p, true, inputs, outputs, context);
     const int64_t queries = p->items * p->rows;
     TC_TRY(tc_cuda_launch(

@@ -159,17 +159,16 @@ static tc_status prepare(tc_prepare *prepare, tc_cuda_conv_kind kind, const tc_s
     p->kind = kind;
     if (!describe(prepare, &window, w, p) || !plan_tiles(params, dtype == TC_F64))
         return tc_kernel_fail(TC_RESOURCE_EXHAUSTED, "the padded images are too large");
-#ifdef TC_CUDA_CUDNN
-    TC_TRY(tc_cuda_conv_plan(prepare, params));
-    if (params->plan.index) {
-        prepare->workspace_bytes = params->result_bytes + params->plan.workspace_bytes;
-        return TC_OK;
-    }
-#endif
     if (p->parts > 1)
         prepare->workspace_bytes = static_cast<size_t>(params->count) *
                                    static_cast<size_t>(p->parts) *
                                    (dtype == TC_F64 ? sizeof(double) : sizeof(float));
+#ifdef TC_CUDA_CUDNN
+    TC_TRY(tc_cuda_conv_plan(prepare, params));
+    const size_t bytes = params->result_bytes + params->plan.workspace_bytes;
+    if (params->plan.index && bytes > prepare->workspace_bytes)
+        prepare->workspace_bytes = bytes;
+#endif
     return TC_OK;
 }
 
@@ -197,6 +196,19 @@ static dim3 blocks_for(int64_t count)
 }
 
 #ifdef TC_CUDA_CUDNN
+/* cuDNN is promised tensors at multiples of 16 bytes, where views need not begin. */
+static bool plan_takes(const tc_cuda_conv_params *params, const void *const *inputs, const void *y,
+                       const tc_cuda_finish &finish)
+{
+    uintptr_t bits = reinterpret_cast<uintptr_t>(inputs[0]) |
+                     reinterpret_cast<uintptr_t>(inputs[1]) | reinterpret_cast<uintptr_t>(y);
+    if (params->fused)
+        bits |= reinterpret_cast<uintptr_t>(finish.scale) |
+                reinterpret_cast<uintptr_t>(finish.bias) |
+                reinterpret_cast<uintptr_t>(finish.residual);
+    return params->plan.index && bits % 16 == 0;
+}
+
 template <typename T>
 static tc_status run_plan(const tc_cuda_conv_params *params, const void *const *inputs, void *y,
                           const tc_cuda_finish &finish, const tc_kernel_context *context)
@@ -293,7 +305,7 @@ static tc_status run(const void *data, const void *const *inputs, void *const *o
         return TC_OK;
     const tc_cuda_finish finish = tc_cuda_epilogue_bind(&params->epilogue, inputs);
 #ifdef TC_CUDA_CUDNN
-    if (params->plan.index)
+    if (plan_takes(params, inputs, outputs[0], finish))
         return run_plan<T>(params, inputs, outputs[0], finish, context);
 #endif
     /* The operands of the product: conv has x, w, the others w, dy and x, dy. */

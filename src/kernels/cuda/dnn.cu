@@ -160,8 +160,20 @@ static bool may_use(void *config, uint32_t allows, tc_dtype dtype)
     return may;
 }
 
-/* Fills plan and config with the first of the engines that `mode` proposes, best first, that may be
- * used and takes the graph. */
+/* More memory than any engine is worth. */
+#define MOST_WORKSPACE (INT64_C(1) << 30)
+
+static bool workspace_of(void *plan, size_t *bytes)
+{
+    int64_t count = 0, wanted = 0;
+    cudnnStatus_t status = dnn->cudnnBackendGetAttribute(
+        plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &count, &wanted);
+    *bytes = static_cast<size_t>(wanted);
+    return status == CUDNN_STATUS_SUCCESS && wanted >= 0 && wanted <= MOST_WORKSPACE;
+}
+
+/* Fills plan, config and workspace with the first of the engines that `mode` proposes, best first,
+ * that may be used and takes the graph. */
 static void choose(cudnnHandle_t handle, void *operations, cudnnBackendHeurMode_t mode, entry *made)
 {
     enum { MOST = 32 };
@@ -189,9 +201,12 @@ static void choose(cudnnHandle_t handle, void *operations, cudnnBackendHeurMode_
                               {{CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, &handle, 1},
                                {CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configs[i]}},
                               &refused);
-        if (made->plan) {
+        if (made->plan && workspace_of(made->plan, &made->workspace_bytes)) {
             made->config = configs[i];
             configs[i] = nullptr;
+        } else {
+            destroy(made->plan);
+            made->plan = nullptr;
         }
     }
     for (int i = 0; i < MOST; i++)
@@ -220,15 +235,6 @@ static tc_status make_plan(entry *made)
         if (operations && !made->plan)
             choose(graph->handle, operations, CUDNN_HEUR_MODE_FALLBACK, made);
     }
-    int64_t count = 0, bytes = 0;
-    if (made->plan && dnn->cudnnBackendGetAttribute(
-                          made->plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1,
-                          &count, &bytes) != CUDNN_STATUS_SUCCESS) {
-        destroy(made->plan);
-        destroy(made->config);
-        made->plan = made->config = nullptr;
-    }
-    made->workspace_bytes = static_cast<size_t>(bytes);
     for (int32_t i = graph->n_descriptors - 1; i >= 0; i--)
         destroy(graph->descriptors[i]);
     tc_cuda_host->release(graph);
