@@ -107,6 +107,8 @@ static const op_sample samples[] = {
             .no_gradients = true),
     PRODUCT("large batches in two dimensions", IS(2, 1, 3, 33, 51), IS(5, 1, 51, 31),
             IS(2, 5, 3, 33, 31), .no_gradients = true),
+    PRODUCT("batch longer than a grid", IS(70000, 1, 2), IS(70000, 2, 1), IS(70000, 1, 1),
+            .dtypes = TC_DTYPE_BIT(TC_F32), .no_gradients = true),
     PRODUCT("no rows", IS(0, 5), IS(5, 7), IS(0, 7), .no_gradients = true),
     PRODUCT("no columns", IS(3, 5), IS(5, 0), IS(3, 0), .no_gradients = true),
     PRODUCT("sum of nothing", IS(3, 0), IS(0, 4), IS(3, 4), .no_gradients = true),

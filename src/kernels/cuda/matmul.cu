@@ -11,8 +11,10 @@
  */
 #define SMALL_WORK  (32 << 10)
 #define SMALL_DEPTH 256
-/* Batches that cuBLASLt cannot step through are so many calls at most. */
+/* Batches that cuBLASLt cannot step through are so many calls at most, and longer ones than this
+ * are not for all of its algorithms: a grid has no more blocks in z. */
 #define MOST_CALLS 256
+#define MOST_BATCH 65535
 /* NVIDIA's advice for the workspace of cuBLAS: 32 MiB on Hopper and later, 4 MiB before. */
 #define WORKSPACE_BYTES(device) (static_cast<size_t>((device)->major >= 9 ? 32 : 4) << 20)
 
@@ -177,6 +179,15 @@ static blas_call call_of(const tc_prepare *prepare)
     return call;
 }
 
+/* Equal parts that `size` is cut into, each short enough for a call; 0: there are none. */
+static int64_t parts_of(int64_t size)
+{
+    for (int64_t parts = (size + MOST_BATCH - 1) / MOST_BATCH; parts <= MOST_CALLS; parts++)
+        if (size % parts == 0)
+            return parts;
+    return 0;
+}
+
 /* One dimension of the batch, the longest, becomes that of a call; the others are calls. */
 static bool split_batch(matmul_params *params)
 {
@@ -187,12 +198,20 @@ static bool split_batch(matmul_params *params)
             longest = d;
     if (p->rank == 0)
         return true;
-    params->call.batch = p->batch[longest];
-    p->rank--;
-    p->items /= params->call.batch.size;
-    for (int32_t d = longest; d < p->rank; d++)
-        p->batch[d] = p->batch[d + 1];
-    return p->items <= MOST_CALLS && params->call.batch.size <= INT32_MAX;
+    tc_cuda_batch_dim *calls = &p->batch[longest], *batch = &params->call.batch;
+    const int64_t parts = parts_of(calls->size);
+    if (parts == 0)
+        return false;
+    *batch = *calls;
+    batch->size /= parts;
+    p->items /= batch->size;
+    *calls = {parts, calls->a * batch->size, calls->b * batch->size, calls->y * batch->size};
+    if (parts == 1) {
+        p->rank--;
+        for (int32_t d = longest; d < p->rank; d++)
+            p->batch[d] = p->batch[d + 1];
+    }
+    return p->items <= MOST_CALLS;
 }
 
 /* Gives the call as much of the epilogue as it can take, and leaves the rest in params->after. */
