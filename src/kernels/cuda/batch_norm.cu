@@ -12,6 +12,8 @@
 #define THREADS 256
 #define COLUMNS 32
 #define LINES   16
+/* Without planes: a grid has 65535 blocks in y. */
+#define MOST_CHUNKS 65535
 
 struct partial {
     double first, second; /* mean and squared distances, or sums of dy and dy (x - mean) */
@@ -45,6 +47,8 @@ static batch_params *prepare_for(tc_prepare *prepare, int x_input)
     p->chunk = (count + wanted - 1) / wanted;
     p->chunk = (p->chunk + 7) / 8 * 8;
     p->chunk = p->chunk < least ? least : p->chunk > most ? most : p->chunk;
+    while (p->plane == 1 && count / p->chunk >= MOST_CHUNKS)
+        p->chunk *= 2;
     p->chunks = (count + p->chunk - 1) / p->chunk;
     p->epsilon = tc_attrs_float(prepare->attrs, "epsilon");
     p->training = strcmp(tc_attrs_string(prepare->attrs, "mode"), "training") == 0;

@@ -426,12 +426,15 @@ template <typename R> static tc_status launch(const reduce_args &args, const tc_
     return tc_cuda_launch(reduce_columns<R, 1>, grid, block, 0, c, args);
 }
 
-/* One element after the other, in a single launch. */
-static tc_status lay_out_plainly(reduce_params *p)
+/* One element after the other, in at most `chunks` chunks. */
+static tc_status lay_out_plainly(reduce_params *p, int32_t chunks)
 {
-    TC_TRY(reduce_lay_out(&p->matrix, 1, &p->layout));
-    p->layout.chunks = 1;
-    p->layout.chunk = p->matrix.count;
+    reduce_layout *l = &p->layout;
+    TC_TRY(reduce_lay_out(&p->matrix, 1, l));
+    if (l->chunks > chunks) {
+        l->chunk = (p->matrix.count + chunks - 1) / chunks;
+        l->chunks = static_cast<int32_t>((p->matrix.count + l->chunk - 1) / l->chunk);
+    }
     return TC_OK;
 }
 
@@ -456,7 +459,7 @@ static tc_status run_reduce(const void *params, const void *const *inputs, void 
         args.x = context->workspace;
     }
     if (reinterpret_cast<uintptr_t>(args.x) % 16 != 0 && args.p.layout.vector > 1)
-        TC_TRY(lay_out_plainly(&args.p));
+        TC_TRY(lay_out_plainly(&args.p, args.p.layout.chunks));
     int32_t chunks = args.p.layout.chunks;
     if (chunks == 1)
         return launch<R>(args, context);
@@ -469,7 +472,7 @@ static tc_status run_reduce(const void *params, const void *const *inputs, void 
     m->rows.shift = 31;
     m->count = chunks;
     m->width = results;
-    TC_TRY(lay_out_plainly(&args.p));
+    TC_TRY(lay_out_plainly(&args.p, 1));
     return launch<typename R::partials>(args, context);
 }
 

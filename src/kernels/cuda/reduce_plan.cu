@@ -118,6 +118,10 @@ tc_status reduce_lay_out(const reduce_matrix *m, int32_t most, reduce_layout *la
     int32_t group_bits = 8 - layout->across_bits - layout->down_bits;
     layout->tiles = strided_divisor_of(divide_up(columns, int64_t{1} << layout->across_bits));
     int64_t blocks = divide_up(m->kept.count, int64_t{1} << group_bits) * layout->tiles.by;
+    if (blocks > INT32_MAX)
+        return tc_kernel_fail(TC_RESOURCE_EXHAUSTED,
+                              "a reduction to %lld elements is too much for one kernel",
+                              static_cast<long long>(m->kept.count * m->width));
     layout->blocks = static_cast<int32_t>(blocks);
     layout->chunks = 1;
     layout->chunk = m->count;
