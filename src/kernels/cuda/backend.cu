@@ -1,6 +1,8 @@
 /* Devices, memory, queues and recordings over the CUDA runtime. */
 #include <stdio.h>
 
+#include <atomic>
+
 #include "kernels/cuda/compiled.h"
 #include "kernels/cuda/cuda.cuh"
 #include "kernels/cuda/host.h"
@@ -179,9 +181,13 @@ static tc_status select_queue(tc_queue *queue)
     return select_device(queue->device);
 }
 
-/* Direct copies between devices where the hardware has a way, else CUDA goes through the host. */
+/* Direct copies between devices where the hardware has a way, else CUDA goes through the host.
+ * Once, before anything is recorded. */
 static void enable_peers(int32_t device)
 {
+    static std::atomic<uint32_t> enabled;
+    if (enabled.fetch_or(1u << device) >> device & 1)
+        return;
     for (int32_t other = 0; other < state.backend.n_devices; other++) {
         int can = 0;
         if (other != device && cudaDeviceCanAccessPeer(&can, device, other) == cudaSuccess && can)

@@ -12,22 +12,25 @@
 #include "kernels/cuda/host.h"
 #include "kernels/cuda/libraries.h"
 
+typedef struct hash {
+    uint64_t low, high;
+} hash;
+
 typedef struct compiled {
+    hash key; /* of all of the below: sources begin alike, and most differ in it */
     char *source;
     int32_t major, minor;
     cudaLibrary_t library;
 } compiled;
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of the list */
+/* Of the list, and of those who add to it: nobody who runs a kernel waits for a compiler. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER, making = PTHREAD_MUTEX_INITIALIZER;
 static compiled *list;
 static int32_t count, capacity;
 
 /*
  * The folder
  */
-typedef struct hash {
-    uint64_t low, high;
-} hash;
 
 /* Two FNV-1a walks from different beginnings: collisions are checked against nothing but the
  * length, so 64 bits would be few. */
@@ -214,13 +217,12 @@ static tc_status compile(const char *source, const struct tc_cuda_device *device
 }
 
 /* From the folder, else from the compiler. */
-static tc_status make_binary(const char *source, const struct tc_cuda_device *device, char **binary,
-                             size_t *bytes)
+static tc_status make_binary(const char *source, hash h, const struct tc_cuda_device *device,
+                             char **binary, size_t *bytes)
 {
     char folder[4000], path[4100];
     bool kept = find_folder(folder, sizeof folder);
     if (kept) {
-        hash h = hash_of(source, device->major, device->minor, CUDART_VERSION);
         snprintf(path, sizeof path, "%s/%016llx%016llx.cubin", folder,
                  static_cast<unsigned long long>(h.high), static_cast<unsigned long long>(h.low));
         *binary = load_file(path, bytes);
@@ -236,58 +238,63 @@ static tc_status make_binary(const char *source, const struct tc_cuda_device *de
 /*
  * The list
  */
-static bool grow(void)
+static bool append(const compiled *c)
 {
-    int32_t more = capacity ? 2 * capacity : 64;
-    compiled *larger =
-        static_cast<compiled *>(tc_cuda_host->allocate(static_cast<size_t>(more) * sizeof *larger));
-    if (!larger)
-        return false;
-    if (count > 0)
-        memcpy(larger, list, static_cast<size_t>(count) * sizeof *larger);
-    tc_cuda_host->release(list);
-    list = larger;
-    capacity = more;
+    if (count == capacity) {
+        int32_t more = capacity ? 2 * capacity : 64;
+        compiled *larger = static_cast<compiled *>(
+            tc_cuda_host->allocate(static_cast<size_t>(more) * sizeof *larger));
+        if (!larger)
+            return false;
+        if (count > 0)
+            memcpy(larger, list, static_cast<size_t>(count) * sizeof *larger);
+        tc_cuda_host->release(list);
+        list = larger;
+        capacity = more;
+    }
+    list[count++] = *c;
     return true;
 }
 
-static tc_status add(const char *source, const struct tc_cuda_device *device, int32_t *number)
+static tc_status add(const char *source, hash key, const struct tc_cuda_device *device)
 {
     char *binary = NULL;
     size_t bytes = 0, length = strlen(source) + 1;
-    compiled c = {NULL, device->major, device->minor, NULL};
-    if (count == capacity && !grow())
-        return tc_kernel_fail(TC_RESOURCE_EXHAUSTED, "out of memory for compiled kernels");
-    TC_TRY(make_binary(source, device, &binary, &bytes));
+    compiled c = {key, NULL, device->major, device->minor, NULL};
+    TC_TRY(make_binary(source, key, device, &binary, &bytes));
     tc_status status = tc_cuda_check(
         cudaLibraryLoadData(&c.library, binary, NULL, NULL, 0, NULL, NULL, 0), "loading a kernel");
     tc_cuda_host->release(binary);
     TC_TRY(status);
     c.source = static_cast<char *>(tc_cuda_host->allocate(length));
-    if (!c.source) {
-        (void)cudaLibraryUnload(c.library);
-        return tc_kernel_fail(TC_RESOURCE_EXHAUSTED, "out of memory for compiled kernels");
-    }
-    memcpy(c.source, source, length);
-    *number = count;
-    list[count++] = c;
-    return TC_OK;
+    if (c.source)
+        memcpy(c.source, source, length);
+    pthread_mutex_lock(&lock);
+    bool kept = c.source && append(&c);
+    pthread_mutex_unlock(&lock);
+    if (kept)
+        return TC_OK;
+    tc_cuda_host->release(c.source);
+    (void)cudaLibraryUnload(c.library);
+    return tc_kernel_fail(TC_RESOURCE_EXHAUSTED, "out of memory for compiled kernels");
 }
 
 tc_status tc_cuda_compile(const char *source, int32_t device, int32_t *number)
 {
     const struct tc_cuda_device *of = tc_cuda_device_at(device);
+    const hash key = hash_of(source, of->major, of->minor, CUDART_VERSION);
     TC_CUDA_TRY(cudaSetDevice(device), "selecting the device");
-    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(&making); /* the list grows under it alone: it may be read */
     tc_status status = TC_OK;
     int32_t i = 0;
-    while (i < count && !(list[i].major == of->major && list[i].minor == of->minor &&
+    while (i < count && !(list[i].key.low == key.low && list[i].key.high == key.high &&
+                          list[i].major == of->major && list[i].minor == of->minor &&
                           strcmp(list[i].source, source) == 0))
         i++;
     *number = i;
     if (i == count)
-        status = add(source, of, number);
-    pthread_mutex_unlock(&lock);
+        status = add(source, key, of);
+    pthread_mutex_unlock(&making);
     return status;
 }
 
