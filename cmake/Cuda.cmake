@@ -45,6 +45,13 @@ target_compile_definitions(tc_cuda_objects PRIVATE TC_CUDA_CUDNN)
 target_compile_options(tc_cuda_objects PRIVATE
     -Xcompiler=-fPIC,-fvisibility=hidden,-ffunction-sections,-fdata-sections,-Wall,-Wextra
     -std=c++20 --expt-relaxed-constexpr $<$<BOOL:${TENSORC_WERROR}>:-Werror=all-warnings>)
+# Most of the plug-in is machine code for one architecture or another, which compresses well. (What
+# the newer way makes is not for drivers of before CUDA 12.4.)
+if(CUDAToolkit_VERSION VERSION_GREATER_EQUAL 13)
+    target_compile_options(tc_cuda_objects PRIVATE --compress-mode=size)
+else()
+    target_compile_options(tc_cuda_objects PRIVATE -Xfatbin=-compress-all)
+endif()
 # cuBLASLt and cuDNN are loaded when the first kernel needs them: libraries.cu.
 set(TC_CUDA_LIBRARIES CUDA::cudart_static CUDA::nvrtc ${CMAKE_DL_LIBS})
 
