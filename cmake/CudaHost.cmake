@@ -128,7 +128,7 @@ add_dependencies(test_ops tensorc_cuda_emulated)
 set(parts 6)
 foreach(part RANGE 1 ${parts})
     math(EXPR index "${part} - 1")
-    tc_add_test(test_ops_cuda_${part} LABEL ops COMMAND test_ops "" ${index}/${parts}
+    tc_add_test(test_ops_cuda_${part} LABEL ops COMMAND test_ops ${index}/${parts}
         ENVIRONMENT TENSORC_PLUGIN_PATH=${lib_dir} TENSORC_TEST_DEVICE=cuda:0)
     set_tests_properties(test_ops_cuda_${part} PROPERTIES TIMEOUT 900)
 endforeach()

@@ -1,4 +1,4 @@
-/* Runs the cases of cases.def: test_ops [prefix of a case [part/parts of the samples]] */
+/* Runs the cases of cases.def: test_ops [prefix of a case] [part/parts of the samples] */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,9 +74,12 @@ static void run_case(driver *d, const char *name, const op_case *op)
 
 int main(int argc, char **argv)
 {
-    const char *prefix = argc > 1 ? argv[1] : "";
-    if (argc > 2 && (sscanf(argv[2], "%d/%d", &part, &parts) != 2 || part < 0 || part >= parts)) {
-        printf("usage: %s [prefix of a case [part/parts of the samples]]\n", argv[0]);
+    const char *prefix = "";
+    for (int i = 1; i < argc; i++)
+        if (sscanf(argv[i], "%d/%d", &part, &parts) != 2)
+            prefix = argv[i];
+    if (part < 0 || part >= parts) {
+        printf("part %d of %d: parts are counted from 0\n", part, parts);
         return EXIT_FAILURE;
     }
     driver d = {0};
