@@ -58,7 +58,7 @@ static tc_status allocate(tc_planner *p)
     if (!p->plan->costs || !p->plan->devices)
         return tc_compiler_exhausted();
     for (int32_t i = 0; i < p->n_nodes; i++)
-        p->mixed = p->mixed || tc_graph_node_at(p->graph, i)->device != 0;
+        p->plan->mixed |= tc_graph_node_at(p->graph, i)->device != 0;
     p->feed_of = indexes(p, p->n_nodes);
     p->saved = indexes(p, p->n_nodes);
     p->fetch_next = indexes(p, p->program->n_fetches);
@@ -148,7 +148,7 @@ static tc_status focus_on_fullest(tc_planner *p)
 {
     size_t most = 0;
     int32_t fullest = 0;
-    if (!p->mixed)
+    if (!p->plan->mixed)
         return TC_OK;
     TC_TRY(tc_plan_measure(p));
     for (int32_t d = 0; d < p->plan->n_devices; d++) {
@@ -167,7 +167,7 @@ static tc_status recompute(tc_planner *p)
     for (int32_t d = 0; d < p->plan->n_devices; d++) {
         p->focus = d;
         TC_TRY(tc_plan_recompute(p));
-        if (!p->mixed)
+        if (!p->plan->mixed)
             break;
     }
     p->focus = 0;
@@ -192,11 +192,11 @@ static tc_status make_plan(tc_planner *p)
     TC_TRY(focus_on_fullest(p));
     if (tc_plan_does(p, TC_PLAN_PASS_low_peak))
         TC_TRY(tc_plan_low_peak(p));
-    if (p->mixed)
+    if (p->plan->mixed)
         TC_TRY(tc_plan_group(p));
     if (tc_plan_does(p, TC_PLAN_PASS_rematerialize))
         TC_TRY(recompute(p));
-    if (tc_plan_does(p, TC_PLAN_PASS_branches) && p->plan->recomputed == 0 && !p->mixed)
+    if (tc_plan_does(p, TC_PLAN_PASS_branches) && p->plan->recomputed == 0 && !p->plan->mixed)
         TC_TRY(tc_plan_branches(p));
     TC_TRY(tc_plan_place(p));
     if (p->regions.count > 0 && p->memory_budget > 0 && p->plan->arena_bytes > p->memory_budget) {
@@ -204,7 +204,7 @@ static tc_status make_plan(tc_planner *p)
         TC_TRY(tc_plan_place(p));
     }
     TC_TRY(check_budgets(p));
-    if (p->mixed)
+    if (p->plan->mixed)
         TC_TRY(tc_plan_find_segments(p));
     return finish(p);
 }

@@ -89,13 +89,15 @@ typedef struct tc_plan_memory {
 
 /**
  * What is made once per store and shared: the packed form of an input that a kernel wants so, or
- * the result of an invariant node. Kernel, parameters and the contents it is made from are its key.
+ * the result of an invariant node. Kernel, parameters, device and the contents it is made from are
+ * its key.
  */
 typedef struct tc_pack {
-    const tc_kernel *kernel;
+    const tc_kernel *kernel; /* NULL: a copy from another device */
     const void *params;
     size_t params_bytes;
     size_t bytes;
+    int32_t device; /* where it is made and lies */
     int32_t buffer; /* to pack: a constant, an invariant, or a variable that nothing in the graph
                        writes; -1: an invariant */
     /* Of an invariant. */
@@ -132,7 +134,8 @@ typedef struct tc_plan {
     tc_node_cost *costs; /* per node of the program's graph that has a step */
     tc_region *regions;  /* in order of their steps */
     int32_t n_regions;
-    tc_segment *segments; /* none: everything runs on the CPU */
+    bool mixed;           /* not everything is the CPU's */
+    tc_segment *segments; /* of a mixed plan, which may have no steps and none of these */
     int32_t n_segments;
     int32_t n_compute_segments;
     int32_t n_devices;        /* of the target */

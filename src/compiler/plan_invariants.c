@@ -2,7 +2,8 @@
  * What depends on constants and on variables that nothing in the graph updates is computed when a
  * plan is first run, kept in the store beside the packed weights, and computed again when such a
  * variable gets a new content: casts and transposes of weights, the scale and shift of a folded
- * batch normalization. Later runs find the results as they find constants.
+ * batch normalization. Later runs find the results as they find constants, on the device where they
+ * are wanted: a copy between devices is done once, too.
  */
 #include "compiler/planner.h"
 
@@ -24,10 +25,10 @@ bool tc_plan_is_fixed(const tc_planner *p, int32_t buffer)
 }
 
 /* Whether all that the step reads is fixed, and keeping the result pays. */
-static bool is_invariant(const tc_planner *p, const tc_node *node, const tc_step *step)
+static bool is_invariant(const tc_planner *p, const tc_step *step)
 {
-    if (node->attrs.op->effects & NOT_KEPT || node->attrs.op->bound || step->n_outputs != 1 ||
-        step->device != 0)
+    const tc_op *op = tc_graph_node_at(p->graph, step->node)->attrs.op;
+    if (op->effects & NOT_KEPT || op->bound || step->n_outputs != 1)
         return false;
     size_t bytes = MAX_GROWTH;
     bool reads = false;
@@ -46,10 +47,10 @@ static bool is_invariant(const tc_planner *p, const tc_node *node, const tc_step
            p->buffers.data[output].bytes <= bytes;
 }
 
-tc_status tc_plan_add_invariant(tc_planner *p, const tc_node *node, const tc_step *step,
-                                size_t params_bytes, bool *added)
+tc_status tc_plan_add_invariant(tc_planner *p, const tc_step *step, size_t params_bytes,
+                                bool *added)
 {
-    *added = tc_plan_does(p, TC_PLAN_PASS_invariants) && is_invariant(p, node, step);
+    *added = tc_plan_does(p, TC_PLAN_PASS_invariants) && is_invariant(p, step);
     if (!*added)
         return TC_OK;
     int32_t output = p->operands.data[step->first_output];
@@ -59,8 +60,9 @@ tc_status tc_plan_add_invariant(tc_planner *p, const tc_node *node, const tc_ste
         .params = step->params,
         .params_bytes = params_bytes,
         .bytes = p->buffers.data[output].bytes,
+        .device = storage->device,
         .buffer = -1,
-        .node = node->index,
+        .node = step->node,
         .first_input = step->first_input,
         .n_inputs = step->n_inputs,
         .workspace_bytes = step->workspace_bytes,

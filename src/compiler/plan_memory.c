@@ -231,7 +231,7 @@ static tc_status place_blocks(tc_planner *p, int32_t device, tc_lifetime *some, 
 static tc_status place_all_blocks(tc_planner *p)
 {
     tc_plan_memory *devices = p->plan->devices;
-    if (!p->mixed) {
+    if (!p->plan->mixed) {
         TC_TRY(tc_memory_plan(p->blocks, p->n_blocks, &devices[0].arena_bytes));
     } else {
         size_t n = (size_t)p->n_blocks;

@@ -170,7 +170,7 @@ static void write_step(const tc_plan *plan, int32_t index, bool *seen, tc_text *
 
 static void write_devices(const tc_plan *plan, tc_text *text)
 {
-    if (plan->n_segments == 0)
+    if (!plan->mixed)
         return;
     for (int32_t d = 1; d < plan->n_devices; d++)
         tc_text_append(text, "memory on %s: arena %zu bytes (%.2f MB), %zu (%.2f MB) alive\n",
@@ -295,8 +295,10 @@ static void write_json_pack(const tc_plan *plan, int32_t index, tc_text *text)
 {
     const tc_pack *pack = &plan->packs[index];
     tc_text_append(text, "%s\n{", index ? "," : "");
-    write_string("kernel", pack->kernel->symbol, text);
+    write_string("kernel", pack->kernel ? pack->kernel->symbol : "transfer", text);
     tc_text_append(text, ",\"bytes\":%zu,\"buffer\":%d,", pack->bytes, (int)pack->buffer);
+    write_string("device", device_name(plan, pack->device), text);
+    tc_text_append(text, ",");
     write_string("node",
                  pack->node < 0 ? NULL : tc_graph_node_at(plan->program->graph, pack->node)->name,
                  text);

@@ -151,7 +151,7 @@ static bool goes_first(const tc_planner *p, const tc_node *node)
 
 static int32_t order_writes(const tc_planner *p, int32_t *order)
 {
-    int32_t count = 0, n_devices = p->mixed ? p->plan->n_devices : 1;
+    int32_t count = 0, n_devices = p->plan->mixed ? p->plan->n_devices : 1;
     for (int32_t d = n_devices - 1; d >= 0; d--) /* the CPU last: devices work beside it */
         for (int pass = 0; pass < 2; pass++)
             for (int32_t i = 0; i < p->n_nodes; i++) {

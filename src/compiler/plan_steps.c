@@ -125,6 +125,11 @@ static tc_status add_copy(tc_planner *p, int32_t from, int32_t to, int32_t node)
                     .region = -1};
     TC_TRY(push_operand(p, from));
     TC_TRY(push_operand(p, to));
+    bool kept = false;
+    if (node >= 0)
+        TC_TRY(tc_plan_add_invariant(p, &step, 0, &kept));
+    if (kept)
+        return TC_OK;
     if (source == receiver)
         p->plan->copied_bytes += bytes;
     return push_step(p, &step, -1);
@@ -258,7 +263,7 @@ tc_status tc_plan_add_kernel(tc_planner *p, const tc_node *node)
     int32_t workspace = -1;
     TC_TRY(push_operands(p, node, &step));
     bool kept;
-    TC_TRY(tc_plan_add_invariant(p, node, &step, prepared.params_bytes, &kept));
+    TC_TRY(tc_plan_add_invariant(p, &step, prepared.params_bytes, &kept));
     if (kept)
         return TC_OK;
     TC_TRY(add_pack(p, &prepared, &step));

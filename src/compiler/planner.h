@@ -30,7 +30,6 @@ typedef struct tc_planner {
     const tc_target *target;
     const tc_shape *feed_shapes;
     size_t memory_budget;
-    bool mixed;    /* not everything runs on the CPU */
     int32_t focus; /* the device that live_bytes, peak_step and arena_bytes of the plan are of while
                       it is made; in the end the CPU */
     tc_arena scratch;
@@ -188,10 +187,10 @@ static inline bool tc_plan_does(const tc_planner *planner, tc_plan_pass pass)
 
 /** True when the content of `buffer` is the same in every run, until a variable is restored. */
 bool tc_plan_is_fixed(const tc_planner *planner, int32_t buffer);
-/** Makes `step` of `node`, whose operands are in place, an invariant where it is one: then it is
- * not to be added. */
-tc_status tc_plan_add_invariant(tc_planner *planner, const tc_node *node, const tc_step *step,
-                                size_t params_bytes, bool *added);
+/** Makes `step`, whose operands are in place, an invariant where it is one: then it is not to be
+ * added. */
+tc_status tc_plan_add_invariant(tc_planner *planner, const tc_step *step, size_t params_bytes,
+                                bool *added);
 
 static inline int32_t tc_plan_value(const tc_planner *planner, tc_edge edge)
 {

@@ -103,7 +103,7 @@ static tc_status create_frame(tc_session *session, const tc_entry *entry,
             frame->operands[i] =
                 (char *)tc_tensor_data(plan->constants[buffer->index]) + buffer->offset;
     }
-    if (plan->n_segments > 0) {
+    if (plan->mixed) {
         tc_status status = tc_segments_frame_create(session, bound, frame);
         if (status != TC_OK) {
             free_frame(session, bound, frame);
@@ -170,7 +170,7 @@ static tc_status bind_uses(tc_bound_plan *bound)
 {
     const tc_plan *plan = bound->plan;
     tc_arena *arena = &bound->arena;
-    int32_t n_devices = plan->n_segments > 0 ? plan->n_devices : 1;
+    int32_t n_devices = plan->mixed ? plan->n_devices : 1;
     size_t n = (size_t)plan->n_variables;
     bound->uses = tc_arena_array(arena, n, sizeof *bound->uses);
     bound->devices = tc_arena_array(arena, (size_t)n_devices, sizeof *bound->devices);
@@ -259,7 +259,7 @@ static tc_status bind_plan(tc_session *session, const tc_entry *entry, const tc_
         status = bind_operands(bound);
     if (status == TC_OK)
         status = bind_uses(bound);
-    if (status == TC_OK && bound->plan->n_segments > 0)
+    if (status == TC_OK && bound->plan->mixed)
         status = tc_bind_segments(session, bound);
     if (status != TC_OK) {
         tc_bound_plan_free(session, bound);
@@ -281,7 +281,7 @@ static bool trim_entry(tc_session *session, tc_entry *entry)
     bool freed = false;
     pthread_mutex_lock(&entry->lock);
     for (tc_bound_plan *bound = entry->plans; bound; bound = bound->next)
-        while (bound->plan->n_segments > 0 && bound->frames) {
+        while (bound->plan->mixed && bound->frames) {
             tc_frame *frame = bound->frames;
             bound->frames = frame->next;
             free_frame(session, bound, frame);

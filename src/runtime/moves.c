@@ -62,17 +62,23 @@ static tc_status queue_of(tc_store *store, int32_t device, tc_queue **out)
     return TC_OK;
 }
 
-/* Copies between the processor and `device`, one way or the other. */
-static tc_status copy(tc_store *store, int32_t device, void *to, const void *from, size_t bytes,
-                      bool upload)
+/* How a backend calls the device. */
+static int32_t place_of(const tc_store *store, int32_t device)
+{
+    return device == 0 ? TC_DEVICE_HOST : device_at(store, device)->index;
+}
+
+/* Copies through the queue of `device`, which is one of the two ends. */
+static tc_status copy(tc_store *store, int32_t device, int32_t to_device, void *to,
+                      int32_t from_device, const void *from, size_t bytes)
 {
     tc_queue *queue = NULL;
     if (bytes == 0)
         return TC_OK;
     TC_TRY(queue_of(store, device, &queue));
-    const tc_device *d = device_at(store, device);
-    return d->backend->copy(queue, to, upload ? d->index : TC_DEVICE_HOST, from,
-                            upload ? TC_DEVICE_HOST : d->index, bytes);
+    return device_at(store, device)
+        ->backend->copy(queue, to, place_of(store, to_device), from, place_of(store, from_device),
+                        bytes);
 }
 
 /* Also after a failure: what was given to the queue uses memory of the caller's. */
@@ -133,8 +139,8 @@ static tc_status upload(tc_store *store, tc_variable *variable, int32_t device)
         return tc_fail_prefix(status, "variable '%s': ", variable->name);
     if (!mirror_on(variable, device))
         TC_TRY(add_mirror(store, variable, device, bytes));
-    return copy(store, device, mirror_on(variable, device)->memory,
-                tc_tensor_data(variable->tensor), bytes, true);
+    return copy(store, device, device, mirror_on(variable, device)->memory, 0,
+                tc_tensor_data(variable->tensor), bytes);
 }
 
 /* A mapped tensor cannot be written, so that the variable gets one of its own. */
@@ -147,8 +153,8 @@ static tc_status download(tc_store *store, tc_variable *variable, int32_t device
         variable->tensor = own;
         variable->mapped = false;
     }
-    return copy(store, device, tc_tensor_data(variable->tensor),
-                mirror_on(variable, device)->memory, tc_tensor_bytes(variable->tensor), false);
+    return copy(store, device, 0, tc_tensor_data(variable->tensor), device,
+                mirror_on(variable, device)->memory, tc_tensor_bytes(variable->tensor));
 }
 
 static int32_t first_place(const tc_variable *variable)
@@ -236,7 +242,7 @@ static tc_status create_placed(tc_store *store, tc_tensor *tensor, int32_t devic
     tc_status status = tc_device_allocate(device_at(store, device), bytes ? bytes : 1, "a constant",
                                           &placed->memory);
     if (status == TC_OK) {
-        status = copy(store, device, placed->memory, tc_tensor_data(tensor), bytes, true);
+        status = copy(store, device, device, placed->memory, 0, tc_tensor_data(tensor), bytes);
         status = wait_for(store, device, status);
     }
     if (status != TC_OK) {
@@ -289,6 +295,70 @@ void tc_store_unplace(tc_store *store, tc_placed *placed)
         tc_free(placed);
     }
     pthread_mutex_unlock(&store->moves);
+}
+
+/*
+ * Invariants
+ */
+static tc_status copy_invariant(tc_store *store, const tc_pack *pack, int32_t from,
+                                const void *input, void *output)
+{
+    int32_t device = pack->device ? pack->device : from;
+    tc_status status = copy(store, device, pack->device, output, from, input, pack->bytes);
+    return wait_for(store, device, status);
+}
+
+/* `memory` is a state and the kernel's workspace. */
+static tc_status give_kernel(tc_store *store, const tc_pack *pack, const void *const *inputs,
+                             void *output, void *memory, tc_run_state *state)
+{
+    tc_queue *queue;
+    int32_t device = pack->device;
+    TC_TRY(queue_of(store, device, &queue));
+    const tc_kernel_context context = {
+        .workspace = pack->workspace_bytes ? (char *)memory + TC_STATE_BYTES : NULL,
+        .queue = queue,
+        .state = memory,
+        .place = 1,
+    };
+    TC_TRY(device_at(store, device)->backend->select(queue));
+    TC_TRY(copy(store, device, device, memory, 0, state, sizeof *state));
+    TC_TRY(pack->kernel->run(pack->params, inputs, &output, &context));
+    return copy(store, device, 0, state, device, memory, sizeof *state);
+}
+
+static tc_status run_invariant(tc_store *store, const tc_pack *pack, const void *const *inputs,
+                               void *output)
+{
+    const tc_device *device = device_at(store, pack->device);
+    tc_run_state state = {0};
+    size_t bytes;
+    void *memory;
+    if (!tc_add_size(TC_STATE_BYTES, pack->workspace_bytes, &bytes))
+        return tc_fail_memory(SIZE_MAX, "what is computed from weights alone");
+    TC_TRY(tc_device_allocate(device, bytes, "the workspace of what weights alone give", &memory));
+    tc_status status = give_kernel(store, pack, inputs, output, memory, &state);
+    status = wait_for(store, pack->device, status);
+    device->backend->release(device->backend, device->index, memory);
+    if (status != TC_OK || state.fault.place == 0)
+        return status;
+    if (pack->kernel->fault)
+        status = pack->kernel->fault(pack->params, &state.fault);
+    return status != TC_OK ? status
+                           : tc_fail(TC_INTERNAL,
+                                     "the kernel %s tells of a fault that it takes "
+                                     "for none",
+                                     pack->kernel->symbol);
+}
+
+tc_status tc_store_compute(tc_store *store, const tc_pack *pack, int32_t from,
+                           const void *const *inputs, void *output)
+{
+    pthread_mutex_lock(&store->moves);
+    tc_status status = pack->kernel ? run_invariant(store, pack, inputs, output)
+                                    : copy_invariant(store, pack, from, inputs[0], output);
+    pthread_mutex_unlock(&store->moves);
+    return status;
 }
 
 void tc_store_leave_devices(tc_store *store)

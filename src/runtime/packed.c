@@ -3,7 +3,7 @@
 
 #include "base/status.h"
 #include "core/tensor.h"
-#include "runtime/run.h"
+#include "runtime/segments.h"
 
 bool tc_packed_is_of(const tc_packed *packed, const tc_pack_source *sources, int32_t n_sources)
 {
@@ -19,53 +19,80 @@ bool tc_packed_is_of(const tc_packed *packed, const tc_pack_source *sources, int
 
 static bool same_pack(const tc_pack *a, const tc_pack *b)
 {
-    return a->kernel == b->kernel && (a->buffer < 0) == (b->buffer < 0) && a->bytes == b->bytes &&
-           a->params_bytes == b->params_bytes &&
+    return a->kernel == b->kernel && a->device == b->device && (a->buffer < 0) == (b->buffer < 0) &&
+           a->bytes == b->bytes && a->params_bytes == b->params_bytes &&
            (a->params_bytes == 0 || memcmp(a->params, b->params, a->params_bytes) == 0);
 }
 
-static void free_packed(tc_packed *packed)
+static const tc_device *device_of(const tc_store *store, const tc_pack *pack)
 {
-    tc_free(packed->blob);
+    return &store->runtime->devices->list[pack->device];
+}
+
+static tc_status allocate_blob(const tc_store *store, tc_packed *packed)
+{
+    const tc_pack *pack = packed->pack;
+    size_t bytes = pack->bytes ? pack->bytes : 1;
+    if (pack->device)
+        return tc_device_allocate(device_of(store, pack), bytes, "what weights alone give",
+                                  &packed->blob);
+    packed->blob = tc_alloc_aligned(bytes, TC_ALIGNMENT);
+    return packed->blob ? TC_OK : tc_fail_memory(bytes, "packed weights");
+}
+
+static void free_packed(const tc_store *store, tc_packed *packed)
+{
+    if (packed->blob && packed->pack->device) {
+        const tc_device *device = device_of(store, packed->pack);
+        device->backend->release(device->backend, device->index, packed->blob);
+    } else {
+        tc_free(packed->blob);
+    }
     tc_arena_free(&packed->arena);
     tc_free(packed);
 }
 
-/* Absent inputs of an invariant have no data. */
-static tc_status run_invariant(const tc_pack *pack, const tc_pack_source *sources,
-                               int32_t n_sources, tc_pool *pool, tc_arena *arena, void *blob)
+static tc_status run_here(const tc_pack *pack, const void *const *inputs, tc_pool *pool, void *blob)
 {
-    const void **inputs = tc_arena_array(arena, (size_t)n_sources, sizeof *inputs);
     void *workspace =
         tc_alloc_aligned(pack->workspace_bytes ? pack->workspace_bytes : 1, TC_ALIGNMENT);
-    tc_status status = TC_OK;
-    if (inputs && workspace) {
-        for (int32_t i = 0; i < n_sources; i++)
-            inputs[i] = sources[i].data;
-        const tc_kernel_context context = {.workspace = workspace, .pool = pool};
-        status = pack->kernel->run(pack->params, inputs, &blob, &context);
-    } else {
-        status = tc_fail_memory(pack->workspace_bytes, "what is computed from weights alone");
-    }
+    if (!workspace)
+        return tc_fail_memory(pack->workspace_bytes, "what is computed from weights alone");
+    const tc_kernel_context context = {.workspace = workspace, .pool = pool};
+    tc_status status = pack->kernel->run(pack->params, inputs, &blob, &context);
     tc_free(workspace);
     return status;
 }
 
-static tc_status fill(tc_packed *packed, const tc_pack *pack, const tc_pack_source *sources,
-                      int32_t n_sources, tc_pool *pool)
+/* Absent inputs of an invariant have no data. */
+static tc_status run_invariant(tc_store *store, tc_packed *packed, tc_pool *pool)
+{
+    const tc_pack *pack = packed->pack;
+    const void **inputs = tc_arena_array(&packed->arena, (size_t)packed->n_sources, sizeof *inputs);
+    if (!inputs)
+        return tc_fail_memory((size_t)packed->n_sources * sizeof *inputs, "packed weights");
+    for (int32_t i = 0; i < packed->n_sources; i++)
+        inputs[i] = packed->sources[i].data;
+    if (pack->kernel && pack->device == 0)
+        return run_here(pack, inputs, pool, packed->blob);
+    return tc_store_compute(store, pack, packed->sources[0].device, inputs, packed->blob);
+}
+
+static tc_status fill(tc_store *store, tc_packed *packed, const tc_pack *pack,
+                      const tc_pack_source *sources, int32_t n_sources, tc_pool *pool)
 {
     tc_arena *arena = &packed->arena;
     tc_pack *copy = tc_arena_memdup(arena, pack, sizeof *pack);
     void *params = tc_arena_memdup(arena, pack->params, pack->params_bytes);
     packed->sources = tc_arena_memdup(arena, sources, (size_t)n_sources * sizeof *sources);
-    packed->blob = tc_alloc_aligned(pack->bytes ? pack->bytes : 1, TC_ALIGNMENT);
-    if (!copy || !params || !packed->sources || !packed->blob)
+    if (!copy || !params || !packed->sources)
         return tc_fail_memory(pack->bytes, "packed weights");
     copy->params = params;
     packed->pack = copy;
     packed->n_sources = n_sources;
+    TC_TRY(allocate_blob(store, packed));
     if (pack->buffer < 0)
-        return run_invariant(pack, sources, n_sources, pool, arena, packed->blob);
+        return run_invariant(store, packed, pool);
     pack->kernel->pack(params, sources[0].data, packed->blob);
     return TC_OK;
 }
@@ -76,9 +103,9 @@ static tc_status make(tc_store *store, const tc_pack *pack, const tc_pack_source
     tc_packed *packed = tc_alloc_zero(1, sizeof *packed);
     if (!packed)
         return tc_fail_memory(sizeof *packed, "packed weights");
-    tc_status status = fill(packed, pack, sources, n_sources, pool);
+    tc_status status = fill(store, packed, pack, sources, n_sources, pool);
     if (status != TC_OK) {
-        free_packed(packed);
+        free_packed(store, packed);
         return status;
     }
     atomic_init(&packed->references, 1);
@@ -122,7 +149,7 @@ static void release(tc_store *store, tc_packed *packed)
     for (int32_t i = 0; i < packed->n_sources; i++)
         if (packed->sources[i].base)
             release(store, packed->sources[i].base);
-    free_packed(packed);
+    free_packed(store, packed);
 }
 
 void tc_packed_release(tc_store *store, tc_packed *packed)
@@ -147,19 +174,25 @@ static tc_pack_source source_of(const tc_bound_plan *bound, const tc_frame *fram
     const tc_variable *variable = NULL;
     if (buffer->place == TC_PLACE_PACKED) {
         tc_packed *base = frame->packed[buffer->index];
-        return (tc_pack_source){
-            .data = (const char *)base->blob + buffer->offset, .owner = base, .base = base};
+        return (tc_pack_source){.data = (const char *)base->blob + buffer->offset,
+                                .owner = base,
+                                .base = base,
+                                .device = buffer->device};
     }
+    const void *memory;
     if (buffer->place == TC_PLACE_VARIABLE) {
         variable = bound->variables[buffer->index];
         *tensor = variable->tensor;
+        memory = tc_variable_memory(variable, buffer->device);
     } else {
         *tensor = bound->plan->constants[buffer->index];
+        memory = buffer->device ? bound->placed[index]->memory : tc_tensor_data(*tensor);
     }
-    const char *data = (const char *)tc_tensor_data(*tensor) + buffer->offset;
+    const char *data = (const char *)memory + buffer->offset;
     return (tc_pack_source){.data = data,
                             .owner = variable ? (const void *)variable : data,
-                            .version = variable ? variable->version : 0};
+                            .version = variable ? variable->version : 0,
+                            .device = buffer->device};
 }
 
 static tc_status refresh(tc_session *session, const tc_bound_plan *bound, tc_frame *frame,
@@ -206,10 +239,11 @@ tc_status tc_frame_pack(tc_session *session, const tc_bound_plan *bound, tc_fram
         TC_TRY(refresh(session, bound, frame, i, &changed));
     for (int32_t i = 0; changed && i < bound->n_packed_patches; i++) {
         const tc_patch *patch = &bound->packed_patches[i];
-        const tc_buffer *buffer = &plan->buffers[plan->operands[patch->operand]];
-        frame->operands[patch->operand] =
-            (char *)frame->packed[patch->index]->blob + buffer->offset;
+        frame->operands[patch->operand] = (char *)frame->packed[patch->index]->blob + patch->offset;
     }
+    /* Even where an address is the same the memory may be another. */
+    if (changed && plan->mixed)
+        tc_segments_forget_recordings(bound, frame);
     frame->packed_step = store->step;
     frame->packed_fills = fills;
     return TC_OK;

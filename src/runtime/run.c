@@ -323,7 +323,7 @@ static tc_status lock_commit(run *r)
 static tc_status commit(run *r)
 {
     tc_store *store = r->session->store;
-    bool devices = r->plan->n_segments > 0;
+    bool devices = r->plan->mixed;
     tc_status status = TC_OK;
     if (devices)
         TC_TRY(tc_segments_prepare_commit(r));
@@ -372,8 +372,12 @@ static tc_status patch_operands(run *r)
     tc_frame *frame = r->frame;
     bool moved = false;
     TC_TRY(prepare_variables(r));
-    if (r->plan->n_packs > 0)
-        TC_TRY(tc_frame_pack(r->session, r->bound, frame));
+    if (r->plan->n_packs > 0) {
+        tc_status status = tc_frame_pack(r->session, r->bound, frame);
+        if (status == TC_RESOURCE_EXHAUSTED && tc_session_trim(r->session))
+            status = tc_frame_pack(r->session, r->bound, frame);
+        TC_TRY(status);
+    }
     for (int32_t i = 0; i < r->bound->n_patches; i++) {
         const tc_patch *patch = &r->bound->patches[i];
         void *base;
@@ -395,7 +399,7 @@ static tc_status patch_operands(run *r)
 tc_status tc_run_compute(tc_run *r)
 {
     TC_TRY(patch_operands(r));
-    if (r->plan->n_segments > 0)
+    if (r->plan->mixed)
         return tc_segments_compute(r);
     /* Without writes there is nothing to commit. */
     bool writes = r->plan->program->writes;
@@ -406,8 +410,7 @@ tc_status tc_run_finish(tc_run *r)
 {
     if (r->plan->program->writes) {
         tc_status status = commit(r);
-        return status == TC_OK || r->plan->n_segments == 0 ? status
-                                                           : tc_segments_abandon(r, status);
+        return status == TC_OK || !r->plan->mixed ? status : tc_segments_abandon(r, status);
     }
     return tc_run_may_stop(r) ? check_stop_exactly(r) : TC_OK;
 }

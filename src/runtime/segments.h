@@ -8,9 +8,6 @@
 
 #include "runtime/run.h"
 
-/** Bytes before a device's arena, for the state of the run. */
-#define TC_STATE_BYTES ((size_t)256)
-
 #define TC_MAX_QUEUES 8
 
 /** Of one frame on one device. */

@@ -27,8 +27,9 @@ typedef struct tc_frame {
         *packed; /* per pack of the plan; made when first used and when a variable has changed */
     uint64_t packed_step; /* of the store when `packed` was last looked at: then all of it is new */
     uint64_t packed_fills;
-    tc_pack_source *pack_sources;       /* room for those of any pack */
-    struct tc_segments_frame *segments; /* memory and work on devices; NULL: the CPU does all */
+    tc_pack_source *pack_sources; /* room for those of any pack */
+    struct tc_segments_frame
+        *segments; /* memory and work on devices; NULL: the plan is not mixed */
 } tc_frame;
 
 /** An operand that is set at each run: from the feeds, outputs or variables, by `place`. */
@@ -72,7 +73,7 @@ typedef struct tc_bound_plan {
     tc_variable **variables;
     tc_variable_use *uses; /* per variable */
     tc_device_use
-        *devices; /* per device that the plan may use: of a plan without segments the CPU */
+        *devices; /* per device that the plan may use: of a plan that is not mixed the CPU */
     int32_t n_devices;
     tc_segment_use *segments;
     int32_t *copies;
@@ -191,7 +192,7 @@ tc_status tc_frame_pack(tc_session *session, const tc_bound_plan *bound, tc_fram
 
 /* segments_frame.c */
 
-/** What `bound`, whose plan has segments, uses of devices; copies its constants there. */
+/** What `bound`, whose plan is mixed, uses of devices; copies its constants there. */
 tc_status tc_bind_segments(tc_session *session, tc_bound_plan *bound);
 void tc_unbind_segments(tc_session *session, tc_bound_plan *bound);
 /** Memory and queues on devices for a new frame: RESOURCE_EXHAUSTED names what is needed. */

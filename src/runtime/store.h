@@ -45,6 +45,7 @@ typedef struct tc_pack_source {
     const void *data;
     const void *owner;      /* the tensor's data, the variable, or the other packed form */
     uint64_t version;       /* of the variable */
+    int32_t device;         /* where the data is */
     struct tc_packed *base; /* retained by what is made from it; NULL: none */
 } tc_pack_source;
 
@@ -54,7 +55,7 @@ typedef struct tc_packed {
     const tc_pack *pack; /* kernel and parameters, a copy without plan */
     tc_pack_source *sources;
     int32_t n_sources;
-    void *blob;
+    void *blob; /* on pack->device */
     atomic_int references;
     struct tc_packed *next;
     tc_arena arena;
@@ -70,7 +71,7 @@ struct tc_store {
     TC_VECTOR(tc_variable *) variables;
     tc_map names;
     tc_packed *packed;
-    pthread_mutex_t moves; /* guards mirrors, constants and queues */
+    pthread_mutex_t moves; /* guards mirrors, constants and queues; may be taken within `table` */
     struct tc_placed *placed;
     tc_queue **queues; /* per device; NULL: none yet */
     uint64_t step;     /* written under the write lock */
@@ -140,6 +141,17 @@ tc_status tc_device_wait(tc_device *device, tc_queue *queue);
 /** Memory of `device` for `what`: RESOURCE_EXHAUSTED with what is needed and what is free. */
 tc_status tc_device_allocate(const tc_device *device, size_t bytes, const char *what,
                              void **memory);
+
+/** Bytes before a device's arena, for the state of the run. */
+#define TC_STATE_BYTES ((size_t)256)
+
+/**
+ * Computes the invariant `pack`, of a device or a copy from or to one, from contents that lie on
+ * devices `from` (those of a kernel: on pack->device), and waits for it. Faults that elements show
+ * are failures as on the CPU; RESOURCE_EXHAUSTED, UNAVAILABLE, whatever the kernel finds.
+ */
+tc_status tc_store_compute(tc_store *store, const tc_pack *pack, int32_t from,
+                           const void *const *inputs, void *output);
 
 /* packed.c */
 

@@ -174,6 +174,8 @@ static inline uint64_t held_mark(const follower *f, const tc_buffer *b, size_t b
     if (b->place == TC_PLACE_FEED)
         return mark_of(f, followed_value(f, f->plan->program->feeds[b->index]), b->offset + byte);
     if (b->place == TC_PLACE_PACKED)
+        assert_int_equal(b->device, f->plan->packs[b->index].device);
+    if (b->place == TC_PLACE_PACKED)
         return mark_of(f, f->first[f->plan->packs[b->index].node], b->offset + byte);
     assert_int_equal(b->place, TC_PLACE_CONSTANT);
     return mark_of(f, constant_value(f, f->plan->constants[b->index]), b->offset + byte);
@@ -467,7 +469,7 @@ static inline void expect_all(const follower *f, const uint64_t *marks, size_t b
         assert_int_equal(marks[byte], wanted_mark(f, value, byte));
 }
 
-/* Invariants are made from what never changes, in their order. */
+/* Invariants are made from what never changes, in their order, on the device where they lie. */
 static inline void follow_invariants(const follower *f)
 {
     for (int32_t i = 0; i < f->plan->n_packs; i++) {
@@ -482,6 +484,7 @@ static inline void follow_invariants(const follower *f)
                          (b->place == TC_PLACE_PACKED && b->index < i) ||
                          (b->place == TC_PLACE_VARIABLE && !f->plan->variables[b->index].written);
             assert_true(fixed);
+            assert_int_equal(b->device == pack->device, pack->kernel != NULL);
             expect_held(f, b, followed_value(f, node->inputs[k]));
         }
     }

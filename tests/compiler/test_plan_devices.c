@@ -267,6 +267,36 @@ static void test_empty(void **state)
     assert_int_equal(plan->n_transfers, 0);
 }
 
+/* What is computed from a variable that nothing updates, through the CPU and back, is in no run. */
+static void test_invariants_between_devices(void **state)
+{
+    fixture *f = *state;
+    on_gpu(f);
+    f->target.cpu_only = "tanh";
+    request_fetch(&f->r, tc_mul(f->x, tc_tanh(tc_exp(f->v))));
+    assert_int_equal(plan_of(f)->n_transfers, 4);
+    f->r.request.disable_passes = "fuse_elementwise";
+    tc_plan *plan = plan_of(f);
+    const int32_t devices[] = {1, 0, 0, 1};
+    assert_int_equal(plan->n_transfers, 2);
+    assert_int_equal(plan->n_segments, 1);
+    assert_int_equal(plan->n_packs, 4);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(plan->packs[i].device, devices[i]);
+        assert_int_equal(plan->packs[i].kernel == NULL, i % 2);
+    }
+    /* That alone leaves a plan without steps, but of devices all the same. */
+    f->r.request.n_fetches = 0;
+    request_target(&f->r, tc_exp(f->w));
+    plan = plan_of(f);
+    assert_true(plan->mixed);
+    assert_int_equal(plan->n_steps, 0);
+    assert_int_equal(plan->n_packs, 1);
+    /* What a request of the graph updates is no such thing. */
+    request_target(&f->r, tc_assign(f->w, f->v));
+    assert_int_equal(plan_of(f)->n_packs, 0);
+}
+
 static void test_same_again(void **state)
 {
     fixture *f = *state;
@@ -291,10 +321,19 @@ static void test_same_again(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_all_on_device), TEST(test_cpu_alone),     TEST(test_few_segments),
-        TEST(test_beside),        TEST(test_commits),       TEST(test_commits_across),
-        TEST(test_new_content),   TEST(test_three_devices), TEST(test_budget),
-        TEST(test_empty),         TEST(test_same_again),    TEST(test_controls),
+        TEST(test_all_on_device),
+        TEST(test_cpu_alone),
+        TEST(test_few_segments),
+        TEST(test_beside),
+        TEST(test_commits),
+        TEST(test_commits_across),
+        TEST(test_new_content),
+        TEST(test_three_devices),
+        TEST(test_budget),
+        TEST(test_empty),
+        TEST(test_invariants_between_devices),
+        TEST(test_same_again),
+        TEST(test_controls),
         TEST(test_outside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -54,6 +54,18 @@ static inline void assert_clean(void)
     assert_int_equal(loopback_live_objects(), 0);
 }
 
+/** Whether there is a GPU, or its emulation. */
+static inline bool has_cuda(void)
+{
+    tc_device_info infos[8];
+    size_t count;
+    bool found = false;
+    assert_ok(tc_device_list(NULL, infos, 8, &count, NULL, 0));
+    for (size_t i = 0; i < count && i < 8; i++)
+        found |= strcmp(infos[i].name, "cuda:0") == 0;
+    return found;
+}
+
 /** One training step of `m`. */
 static inline tc_status model_step(test_model *m, tc_session *s, tc_tensor **loss,
                                    const tc_run_options *options)
