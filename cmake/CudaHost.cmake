@@ -113,10 +113,12 @@ foreach(source ${sources})
     tc_add_test(${name} LABEL cuda_host COMMAND ${name})
 endforeach()
 
-# Training through the whole of the library, on the emulation.
-add_dependencies(test_runtime_devices_train tensorc_cuda_emulated)
-tc_add_test(test_runtime_devices_train_cuda LABEL cuda_host COMMAND test_runtime_devices_train
-    ENVIRONMENT TENSORC_PLUGIN_PATH=${lib_dir})
+# Training through the whole of the library, lanes and what is computed once, on the emulation.
+foreach(name train lanes invariants)
+    add_dependencies(test_runtime_devices_${name} tensorc_cuda_emulated)
+    tc_add_test(test_runtime_devices_${name}_cuda LABEL cuda_host
+        COMMAND test_runtime_devices_${name} ENVIRONMENT TENSORC_PLUGIN_PATH=${lib_dir})
+endforeach()
 
 # Random numbers of the emulation are those of the CPU.
 add_dependencies(test_kernels_random_device tensorc_cuda_emulated)

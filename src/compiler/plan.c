@@ -184,6 +184,14 @@ static tc_status check_budgets(tc_planner *p)
     return TC_OK;
 }
 
+static bool exceeds_budget(const tc_planner *p)
+{
+    for (int32_t d = 0; d < p->plan->n_devices; d++)
+        if (p->memory_budget > 0 && p->plan->devices[d].arena_bytes > p->memory_budget)
+            return true;
+    return false;
+}
+
 static tc_status make_plan(tc_planner *p)
 {
     TC_TRY(allocate(p));
@@ -196,10 +204,10 @@ static tc_status make_plan(tc_planner *p)
         TC_TRY(tc_plan_group(p));
     if (tc_plan_does(p, TC_PLAN_PASS_rematerialize))
         TC_TRY(recompute(p));
-    if (tc_plan_does(p, TC_PLAN_PASS_branches) && p->plan->recomputed == 0 && !p->plan->mixed)
+    if (tc_plan_does(p, TC_PLAN_PASS_branches) && p->plan->recomputed == 0)
         TC_TRY(tc_plan_branches(p));
     TC_TRY(tc_plan_place(p));
-    if (p->regions.count > 0 && p->memory_budget > 0 && p->plan->arena_bytes > p->memory_budget) {
+    if (p->regions.count > 0 && exceeds_budget(p)) {
         TC_TRY(tc_plan_drop_branches(p)); /* what goes on at the same time lives at the same time */
         TC_TRY(tc_plan_place(p));
     }

@@ -7,6 +7,11 @@
  * is estimated from what the steps cost (tc_op.cost): a large step already spreads over all threads
  * by itself and gains nothing, a tiny one is over before another thread has heard of it.
  *
+ * On a device lanes are queues, and what is to be gained is different: a kernel too small to fill
+ * it takes a few microseconds whatever it does, and several of them take no longer. In plans over
+ * several devices no region reaches beyond a stretch of steps of one device, and copies between
+ * devices are in none.
+ *
  * Everything here depends on the program and the number of threads alone. Results do not even
  * depend on the latter: kernels split their work in the same way with and without threads.
  */
@@ -21,6 +26,15 @@
 #define FLOPS_PER_US 100e3
 #define BYTES_PER_US 25e3
 #define FORK_JOIN_US 3.0
+/* A GPU of the years round 2023: what any kernel takes, then operations and bytes per microsecond;
+ * what it costs to tie queues together. */
+#define DEVICE_STEP_US      3.0
+#define DEVICE_FLOPS_PER_US 20e6
+#define DEVICE_BYTES_PER_US 2e6
+#define DEVICE_FORK_JOIN_US 4.0
+/* Work that takes longer fills a device by itself. */
+#define DEVICE_FILLED_US 20.0
+#define DEVICE_LANES     4
 /* What a region must gain: estimates are not exact, and threads may be busy elsewhere. */
 #define LEAST_GAIN_US 1.0
 #define LEAST_GAIN    0.1 /* of the time without it */
@@ -30,6 +44,8 @@
 /* What goes on at the same time lives at the same time. Beyond this, no more than twice the memory
  * is taken to save time. */
 #define FREE_BYTES ((size_t)16 << 20)
+/* On a device, whose memory is dearer than a queue, no more than a part of it as small as this. */
+#define DEVICE_PART 8
 
 /* Chains that a region may reach over: what bounds the time of the search. */
 #define WINDOW 64
@@ -38,11 +54,14 @@ typedef struct chain {
     int32_t first, last; /* steps; in between by `next` */
     double time;         /* of its steps on one thread */
     double alone;        /* with all threads for each step */
+    double work;         /* of its steps on a device that they filled; 0 on the CPU */
     double start;        /* when it could begin if nothing but its needs held it up */
     int32_t needs;       /* its first in branches.chain_needs; those of the next chain follow */
     int32_t segment;     /* regions and what lies between them, in order */
     int32_t lane;
-    bool fixed; /* in no region */
+    int32_t device;
+    int32_t stretch; /* of steps of one device */
+    bool fixed;      /* in no region */
 } chain;
 
 typedef struct branches {
@@ -62,20 +81,39 @@ typedef struct branches {
 /*
  * Costs
  */
+static double larger(double a, double b)
+{
+    return a > b ? a : b;
+}
+
+static tc_node_cost cost_of(const tc_planner *p, const tc_step *step)
+{
+    return step->node >= 0 ? p->plan->costs[step->node]
+                           : (tc_node_cost){0, 2 * (double)step->copy_bytes};
+}
+
+/* What a step of a device takes of the whole device. */
+static double work_of(const tc_planner *p, const tc_step *step)
+{
+    tc_node_cost cost = cost_of(p, step);
+    return step->device == 0
+               ? 0
+               : larger(cost.flops / DEVICE_FLOPS_PER_US, cost.bytes / DEVICE_BYTES_PER_US);
+}
+
 static double time_of(const tc_planner *p, const tc_step *step)
 {
-    tc_node_cost cost = {0, 2 * (double)step->copy_bytes};
-    if (step->node >= 0)
-        cost = p->plan->costs[step->node];
-    double compute = cost.flops / FLOPS_PER_US, move = cost.bytes / BYTES_PER_US;
-    return STEP_US + (compute > move ? compute : move);
+    tc_node_cost cost = cost_of(p, step);
+    if (step->device != 0)
+        return DEVICE_STEP_US + work_of(p, step);
+    return STEP_US + larger(cost.flops / FLOPS_PER_US, cost.bytes / BYTES_PER_US);
 }
 
 /* The same with the threads that the step's own loop uses. */
 static double time_alone(const tc_step *step, double time, int32_t threads)
 {
     double blocks = time / BLOCK_US;
-    if (!step->kernel || blocks < 2)
+    if (!step->kernel || step->device != 0 || blocks < 2)
         return time;
     return time / (blocks < threads ? blocks : threads);
 }
@@ -83,8 +121,19 @@ static double time_alone(const tc_step *step, double time, int32_t threads)
 /*
  * Chains
  */
+static bool is_between(const tc_planner *p, const tc_step *step)
+{
+    const int32_t *operands = p->operands.data, *storages = p->buffer_storage.data;
+    return !step->kernel && p->storages.data[storages[operands[step->first_input]]].device !=
+                                p->storages.data[storages[operands[step->first_output]]].device;
+}
+
 static bool is_fixed(const tc_planner *p, const tc_step *step)
 {
+    /* Of faults on a device the first is told, so that their steps have an order. */
+    if (is_between(p, step) || (step->device != 0 && ((step->kernel && step->kernel->fault) ||
+                                                      work_of(p, step) > DEVICE_FILLED_US)))
+        return true;
     if (step->node < 0)
         return false;
     const tc_op *op = tc_graph_node_at(p->graph, step->node)->attrs.op;
@@ -122,7 +171,7 @@ static bool begins_after(const branches *b, const chain *c, int32_t other)
  * first steps are then in an order that can be run, and no chain waits for what it could begin
  * without. -1: it begins one.
  */
-static int32_t continued(const branches *b, const int32_t *users, int32_t index)
+static int32_t continued(const branches *b, const int32_t *users, int32_t index, int32_t stretch)
 {
     int32_t latest = -1;
     for (int32_t k = b->needs.begin[index]; k < b->needs.begin[index + 1]; k++)
@@ -131,7 +180,7 @@ static int32_t continued(const branches *b, const int32_t *users, int32_t index)
     if (latest < 0 || users[latest] != index)
         return -1;
     const chain *c = &b->chains[b->chain_of[latest]];
-    if (c->last != latest || c->fixed)
+    if (c->last != latest || c->fixed || c->stretch != stretch)
         return -1;
     for (int32_t k = b->needs.begin[index]; k < b->needs.begin[index + 1]; k++)
         if (b->needs.steps[k] != latest && !begins_after(b, c, b->chain_of[b->needs.steps[k]]))
@@ -141,14 +190,17 @@ static int32_t continued(const branches *b, const int32_t *users, int32_t index)
 
 static void make_chains(branches *b, const int32_t *users)
 {
+    int32_t stretch = 0;
     for (int32_t i = 0; i < b->n; i++) {
         const tc_step *step = &b->p->steps.data[i];
+        stretch += i > 0 && step->device != step[-1].device;
         bool fixed = is_fixed(b->p, step);
-        int32_t at = fixed ? -1 : continued(b, users, i);
+        int32_t at = fixed ? -1 : continued(b, users, i, stretch);
         b->next[i] = -1;
         if (at < 0) {
             at = b->n_chains++;
-            b->chains[at] = (chain){.first = i, .last = i, .fixed = fixed};
+            b->chains[at] = (chain){
+                .first = i, .last = i, .device = step->device, .stretch = stretch, .fixed = fixed};
         } else {
             b->next[b->chains[at].last] = i;
             b->chains[at].last = i;
@@ -156,6 +208,7 @@ static void make_chains(branches *b, const int32_t *users)
         double time = time_of(b->p, step);
         b->chain_of[i] = at;
         b->chains[at].time += time;
+        b->chains[at].work += work_of(b->p, step);
         b->chains[at].alone += time_alone(step, time, b->threads);
     }
 }
@@ -163,6 +216,8 @@ static void make_chains(branches *b, const int32_t *users)
 static int by_start(const void *left, const void *right)
 {
     const chain *a = left, *b = right;
+    if (a->stretch != b->stretch)
+        return a->stretch < b->stretch ? -1 : 1;
     if (a->start != b->start)
         return a->start < b->start ? -1 : 1;
     return a->first < b->first ? -1 : 1;
@@ -211,7 +266,7 @@ typedef struct window {
     int32_t begin;
     int32_t parent[WINDOW];
     double time[WINDOW]; /* per part */
-    double total, alone, longest;
+    double total, work, alone, longest;
 } window;
 
 static int32_t part_of(window *w, int32_t member)
@@ -228,6 +283,7 @@ static void add_chain(const branches *b, window *w, int32_t at)
     w->parent[member] = member;
     w->time[member] = c->time;
     w->total += c->time;
+    w->work += c->work;
     w->alone += c->alone;
     int32_t part = member;
     for (int32_t k = c->needs; k < b->chains[at + 1].needs; k++) {
@@ -246,12 +302,17 @@ static void add_chain(const branches *b, window *w, int32_t at)
         w->longest = w->time[part];
 }
 
-/* What lanes of which the longest takes `longest` save of steps that take `alone`; 0 when that is
- * not worth it. */
-static double gain_of(double alone, double longest)
+/* What lanes of which the longest takes `longest` save of steps that take `alone`, `c` among them;
+ * 0 when that is not worth it. */
+static double gain_of(const chain *c, double alone, double longest)
 {
-    double gain = alone - FORK_JOIN_US - longest;
+    double gain = alone - (c->device ? DEVICE_FORK_JOIN_US : FORK_JOIN_US) - longest;
     return gain < LEAST_GAIN_US || gain < LEAST_GAIN * alone ? 0 : gain;
+}
+
+static int32_t most_lanes(const branches *b, const chain *c)
+{
+    return c->device ? DEVICE_LANES : b->threads;
 }
 
 /* The end of the best region from `begin` on, as far as the parts could be dealt out evenly; -1
@@ -262,11 +323,12 @@ static int32_t best_end(const branches *b, int32_t begin)
     double best = 0;
     int32_t end = -1;
     for (int32_t at = begin; at < b->n_chains && at < begin + WINDOW; at++) {
-        if (b->chains[at].fixed)
+        const chain *c = &b->chains[at];
+        if (c->fixed || c->stretch != b->chains[begin].stretch)
             break;
         add_chain(b, &w, at);
-        double even = w.total / b->threads;
-        double gain = gain_of(w.alone, w.longest > even ? w.longest : even);
+        double even = larger(w.total / most_lanes(b, c), w.work);
+        double gain = gain_of(c, w.alone, larger(w.longest, even));
         if (gain > best) {
             best = gain;
             end = at + 1;
@@ -277,7 +339,7 @@ static int32_t best_end(const branches *b, int32_t begin)
 
 /*
  * Deals the parts of chains [begin, end) out, the longest first, each to the lane that has least;
- * returns the number of lanes, 0 when it does not pay after all. `lanes` has a place per thread.
+ * returns the number of lanes, 0 when it does not pay after all. `lanes` has a place for each.
  */
 static int32_t deal(branches *b, int32_t begin, int32_t end, double *lanes)
 {
@@ -293,10 +355,10 @@ static int32_t deal(branches *b, int32_t begin, int32_t end, double *lanes)
             parts[at] = parts[at - 1];
         parts[at] = i;
     }
-    int32_t n_lanes = n_parts < b->threads ? n_parts : b->threads;
+    int32_t most = most_lanes(b, &b->chains[begin]), n_lanes = n_parts < most ? n_parts : most;
     for (int32_t i = 0; i < n_lanes; i++)
         lanes[i] = 0;
-    double longest = 0;
+    double longest = w.work;
     for (int32_t i = 0; i < n_parts; i++) {
         int32_t lane = 0;
         for (int32_t other = 1; other < n_lanes; other++)
@@ -307,7 +369,7 @@ static int32_t deal(branches *b, int32_t begin, int32_t end, double *lanes)
         if (lanes[lane] > longest)
             longest = lanes[lane];
     }
-    if (gain_of(w.alone, longest) == 0)
+    if (gain_of(&b->chains[begin], w.alone, longest) == 0)
         return 0;
     for (int32_t at = begin; at < end; at++)
         b->chains[at].lane = lane_of[part_of(&w, at - begin)];
@@ -408,6 +470,28 @@ tc_status tc_plan_drop_branches(tc_planner *p)
     return tc_plan_reorder(p, back);
 }
 
+/* Whether what is alive now on some device is too much more than `before`. */
+static tc_status takes_too_much(tc_planner *p, const size_t *before, bool *too_much)
+{
+    *too_much = false;
+    for (int32_t d = 0; d < p->plan->n_devices; d++) {
+        TC_TRY(tc_plan_focus(p, d));
+        size_t most = d ? before[d] + before[d] / DEVICE_PART : 2 * before[d];
+        *too_much = *too_much || p->plan->live_bytes > most + FREE_BYTES;
+    }
+    return tc_plan_focus(p, 0);
+}
+
+static tc_status measure_alive(tc_planner *p, size_t *alive)
+{
+    TC_TRY(tc_plan_measure(p));
+    for (int32_t d = 0; d < p->plan->n_devices; d++) {
+        TC_TRY(tc_plan_focus(p, d));
+        alive[d] = p->plan->live_bytes;
+    }
+    return tc_plan_focus(p, 0);
+}
+
 /* Less than this in all cannot be divided with gain. */
 static bool is_small(const tc_planner *p)
 {
@@ -420,7 +504,7 @@ static bool is_small(const tc_planner *p)
 tc_status tc_plan_branches(tc_planner *p)
 {
     branches b = {.p = p, .threads = p->target->threads, .n = p->plan->n_compute};
-    if (b.threads < 2 || b.n < 2 || is_small(p))
+    if ((b.threads < 2 && !p->plan->mixed) || b.n < 2 || is_small(p))
         return TC_OK;
     TC_TRY(tc_plan_needs(p, &b.needs));
     if (b.needs.entangled)
@@ -428,13 +512,15 @@ tc_status tc_plan_branches(tc_planner *p)
     size_t n = (size_t)b.n;
     tc_arena *scratch = &p->scratch;
     int32_t *users = tc_arena_array(scratch, n, sizeof *users);
-    double *lanes = tc_arena_array(scratch, (size_t)b.threads, sizeof *lanes);
+    double *lanes = tc_arena_array(scratch, (size_t)b.threads + DEVICE_LANES, sizeof *lanes);
+    size_t *before = tc_arena_array(scratch, (size_t)p->plan->n_devices, sizeof *before);
     b.chain_of = tc_arena_array(scratch, n, sizeof *b.chain_of);
     b.next = tc_arena_array(scratch, n, sizeof *b.next);
     b.chains = tc_arena_array(scratch, n + 1, sizeof *b.chains);
     b.is_region = tc_arena_array(scratch, n, sizeof *b.is_region);
     b.chain_needs = tc_arena_array(scratch, (size_t)b.needs.begin[b.n], sizeof *b.chain_needs);
-    if (!users || !lanes || !b.chain_of || !b.next || !b.chains || !b.is_region || !b.chain_needs)
+    if (!users || !lanes || !before || !b.chain_of || !b.next || !b.chains || !b.is_region ||
+        !b.chain_needs)
         return tc_compiler_exhausted();
     find_users(&b, users);
     make_chains(&b, users);
@@ -442,9 +528,10 @@ tc_status tc_plan_branches(tc_planner *p)
     list_chain_needs(&b);
     if (find_regions(&b, lanes) == 0)
         return TC_OK;
-    TC_TRY(tc_plan_measure(p));
-    size_t before = p->plan->live_bytes;
+    TC_TRY(measure_alive(p, before));
     TC_TRY(reorder(&b));
     TC_TRY(tc_plan_measure(p));
-    return p->plan->live_bytes > 2 * before + FREE_BYTES ? tc_plan_drop_branches(p) : TC_OK;
+    bool too_much;
+    TC_TRY(takes_too_much(p, before, &too_much));
+    return too_much ? tc_plan_drop_branches(p) : TC_OK;
 }

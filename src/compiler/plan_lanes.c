@@ -88,11 +88,13 @@ static tc_status replace_blocks(lane_blocks *l)
     int32_t n = (int32_t)p->storages.count, count = 0;
     tc_lifetime *blocks =
         tc_arena_array(&p->scratch, (size_t)n + (size_t)l->n_lanes, sizeof *blocks);
-    if (!blocks)
+    int32_t *devices = tc_arena_array(&p->scratch, (size_t)n + (size_t)l->n_lanes, sizeof *devices);
+    if (!blocks || !devices)
         return tc_compiler_exhausted();
     for (int32_t i = 0; i < n; i++)
         if (p->block_of[i] >= 0 && l->lane[i] < 0) {
             blocks[count] = p->blocks[p->block_of[i]];
+            devices[count] = p->block_device[p->block_of[i]];
             p->block_of[i] = count++;
         }
     for (int32_t i = 0; i < n; i++)
@@ -107,16 +109,15 @@ static tc_status replace_blocks(lane_blocks *l)
             TC_TRY(place_lane(l, lane, &block.bytes));
             for (int32_t i = l->begin[lane]; i < l->begin[lane + 1]; i++)
                 p->block_of[l->members[i]] = count;
-            if (l->begin[lane + 1] > l->begin[lane])
-                blocks[count++] = block;
+            if (l->begin[lane + 1] == l->begin[lane])
+                continue;
+            devices[count] = p->steps.data[region->first_step].device;
+            blocks[count++] = block;
         }
     }
     p->blocks = blocks;
     p->n_blocks = count;
-    /* Lanes are of the CPU, and so is all that is planned beside them. */
-    p->block_device = tc_arena_array(&p->scratch, (size_t)count, sizeof *p->block_device);
-    if (!p->block_device)
-        return tc_compiler_exhausted();
+    p->block_device = devices;
     return TC_OK;
 }
 

@@ -62,6 +62,26 @@ typedef struct stretch {
     bool written;
 } stretch;
 
+/* What a region has is of one segment, and copies between devices are in none. */
+static void check_device(const tc_plan *plan, const tc_region *region)
+{
+    int inside = plan->n_segments == 0;
+    for (int32_t i = 0; i < plan->n_segments; i++) {
+        const tc_segment *segment = &plan->segments[i];
+        inside += region->first_step >= segment->first_step &&
+                  region->first_step + region->n_steps <= segment->first_step + segment->n_steps;
+    }
+    assert_int_equal(inside, 1);
+    for (int32_t i = region->first_step; i < region->first_step + region->n_steps; i++) {
+        const tc_step *step = &plan->steps[i];
+        for (int32_t k = 0; k < step->n_inputs + step->n_outputs; k++) {
+            int32_t buffer = plan->operands[step->first_input + k];
+            if (buffer >= 0 && plan->buffers[buffer].place == TC_PLACE_ARENA)
+                assert_int_equal(plan->buffers[buffer].device, step->device);
+        }
+    }
+}
+
 static int step_stretches(const tc_plan *plan, const tc_step *step, stretch *out)
 {
     int count = 0;
@@ -91,6 +111,7 @@ static void check_lanes(const tc_plan *plan)
         assert_true(end <= plan->n_compute && region->n_lanes >= 2);
         assert_int_equal(region->lane_begin[0], region->first_step);
         assert_int_equal(region->lane_begin[region->n_lanes], end);
+        check_device(plan, region);
         stretch *all = calloc((size_t)region->n_steps * 12 + 1, sizeof *all);
         int count = 0;
         for (int32_t lane = 0; lane < region->n_lanes; lane++) {
@@ -218,6 +239,80 @@ static void test_branches_within_budget(void **state)
     tc_plan_release(plan);
 }
 
+/* Queues of a device, at most 4: what is too small to fill it. */
+static void test_branches_of_a_device(void **state)
+{
+    square *s = *state;
+    s->target = fake_devices(2, 1);
+    tc_value y = tc_mul(s->x, s->x), sum = chain(y, 0, 2);
+    request_fetch(&s->r, tc_add(chain(y, 0, 3), chain(y, 1, 3)));
+    for (int threads = 1; threads <= 8; threads += 7) {
+        const tc_plan *plan = square_plan(s, threads);
+        check_lanes(plan);
+        assert_int_equal(plan->n_regions, 1);
+        assert_int_equal(plan->regions[0].n_lanes, 2);
+        assert_int_equal(plan->n_segments, 1);
+    }
+    for (int i = 1; i < 6; i++)
+        sum = tc_add(sum, chain(y, i, 2));
+    s->r.request.n_fetches = 0;
+    request_fetch(&s->r, sum);
+    check_lanes(square_plan(s, 1));
+    assert_int_equal(s->plan->regions[0].n_lanes, 4);
+    /* As the three products of attention. */
+    tc_value products = tc_matmul(tc_matmul(y, y), tc_matmul(y, y, .transpose_a = true));
+    s->r.request.n_fetches = 0;
+    request_fetch(&s->r, tc_matmul(products, tc_matmul(y, y, .transpose_b = true)));
+    check_lanes(square_plan(s, 1));
+    assert_int_equal(s->plan->n_regions, 1);
+    assert_int_equal(s->plan->regions[0].n_lanes, 3);
+    /* Two kernels are over before queues are tied. */
+    s->r.request.n_fetches = 0;
+    request_fetch(&s->r, tc_mul(tc_matmul(y, y), tc_matmul(y, y, .transpose_a = true)));
+    assert_int_equal(square_plan(s, 1)->n_regions, 0);
+}
+
+/* What fills the device runs alone. */
+static void test_branches_not_of_what_fills_a_device(void **state)
+{
+    square *s = *state;
+    s->target = fake_devices(2, 1);
+    tc_value y = tc_placeholder(s->graph, "y", TC_F32, TC_SHAPE(1024, 1024));
+    tc_value sum = tc_matmul(y, y);
+    for (int i = 0; i < 4; i++)
+        sum = tc_add(sum, tc_matmul(y, tc_add(y, tc_constant_scalar(s->graph, TC_F32, i))));
+    request_feed(&s->r, y);
+    request_fetch(&s->r, sum);
+    s->program = compile_ok(s->graph, &s->r, &s->target);
+    tc_shape shapes[] = {s->shape, TC_SHAPE(1024, 1024)};
+    s->plan = plan_ok(s->program, shapes, &s->target);
+    check_lanes(s->plan);
+    for (int32_t i = 0; i < s->plan->n_steps; i++)
+        if (s->plan->steps[i].kernel && strcmp(s->plan->steps[i].kernel->op, "matmul") == 0)
+            assert_int_equal(s->plan->steps[i].region, -1);
+}
+
+/* Each device, and the CPU beside them, has regions of its own. */
+static void test_branches_of_several_devices(void **state)
+{
+    square *s = *state;
+    s->target = fake_devices(3, 1);
+    const char *const names[] = {"cuda:0", "cpu", "cuda:1"};
+    tc_value at = s->x;
+    bool has[3] = {false};
+    for (int i = 0; i < 3; i++) {
+        tc_device_push(s->graph, names[i]);
+        at = tc_add(chain(at, 0, 4), chain(at, 1, 4));
+        tc_device_pop(s->graph);
+    }
+    request_fetch(&s->r, at);
+    const tc_plan *plan = square_plan(s, 2);
+    check_lanes(plan);
+    for (int32_t i = 0; i < plan->n_regions; i++)
+        has[plan->steps[plan->regions[i].first_step].device] = true;
+    assert_true(has[0] && has[1] && has[2]);
+}
+
 static uint32_t pick(uint64_t *state, uint32_t count)
 {
     *state ^= *state << 13;
@@ -230,7 +325,7 @@ static uint32_t pick(uint64_t *state, uint32_t count)
 static void test_branches_of_random_graphs(void **state)
 {
     (void)state;
-    int regions = 0;
+    int regions = 0, of_devices = 0;
     for (uint64_t seed = 1; seed <= 150; seed++) {
         square *s;
         square_setup((void **)&s);
@@ -259,9 +354,16 @@ static void test_branches_of_random_graphs(void **state)
             check_lanes(plan);
             regions += plan->n_regions;
         }
+        s->target = fake_devices(2, 1);
+        s->target.cpu_only = seed % 3 ? "tanh" : NULL;
+        const tc_plan *plan = square_plan(s, 1 + (int)seed % 3);
+        check_lanes(plan);
+        for (int32_t i = 0; i < plan->n_regions; i++)
+            of_devices += plan->steps[plan->regions[i].first_step].device != 0;
         square_teardown((void **)&s);
     }
     assert_true(regions > 100);
+    assert_true(of_devices > 30);
 }
 
 #define SQUARE(name) cmocka_unit_test_setup_teardown(name, square_setup, square_teardown)
@@ -276,6 +378,9 @@ int main(void)
         SQUARE(test_branches_not_of_large_kernels),
         SQUARE(test_branches_memory_of_lanes),
         SQUARE(test_branches_within_budget),
+        SQUARE(test_branches_of_a_device),
+        SQUARE(test_branches_not_of_what_fills_a_device),
+        SQUARE(test_branches_of_several_devices),
         cmocka_unit_test(test_branches_of_random_graphs),
     };
     return cmocka_run_group_tests_name("branches", tests, NULL, NULL);

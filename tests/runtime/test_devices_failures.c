@@ -326,7 +326,7 @@ static void check_failures(const scenario *c, const char *reference, const char 
         lost += !whole;
         assert_clean();
     }
-    assert_true(kept > 50);
+    assert_true(kept > 30);
     assert_true(lost > 3);
     contents_free(&expected);
 }

@@ -1,5 +1,4 @@
-/* Regions of a device: lanes in queues of their own. The planner makes none yet, so that one is put
- * into a plan here. */
+/* Regions of a device: lanes in queues of their own. */
 #include "devices_test.h"
 #include "runtime/session.h"
 
@@ -9,33 +8,9 @@ typedef struct lanes {
     tc_tensor *fed;
     tc_session *session;
     tc_callable *callable;
-    tc_region region;
-    int32_t lane_begin[4];
 } lanes;
 
-/* Gives each of the kernels, which need nothing of each other, a lane. */
-static void cut_lanes(lanes *l, tc_bound_plan *bound)
-{
-    tc_plan *plan = bound->plan;
-    int32_t first = 0, n = 0;
-    while (first < plan->n_steps && !plan->steps[first].kernel)
-        first++;
-    while (first + n < plan->n_steps && plan->steps[first + n].kernel)
-        n++;
-    assert_int_equal(n, 3);
-    for (int32_t i = 0; i < n; i++) {
-        plan->steps[first + i].region = 0;
-        plan->steps[first + i].lane = i;
-    }
-    for (int32_t i = 0; i <= n; i++)
-        l->lane_begin[i] = first + i;
-    l->region = (tc_region){first, n, n, l->lane_begin};
-    plan->regions = &l->region;
-    plan->n_regions = 1;
-    bound->devices[1].n_queues = 3;
-}
-
-static void lanes_create(lanes *l)
+static void lanes_create(lanes *l, const char *device)
 {
     tc_shape shape = TC_SHAPE(4);
     tc_bound_plan *bound;
@@ -47,11 +22,14 @@ static void lanes_create(lanes *l)
     assert_ok(tc_graph_status(l->graph));
     assert_ok(tc_tensor_create_copy(TC_F32, shape, (float[]){1, -2, 3, -4}, &l->fed));
     const tc_session_options with = {
-        .struct_size = sizeof with, .device = "loop:0", .optimization = TC_OPTIMIZATION_NONE};
+        .struct_size = sizeof with, .device = device, .disable_passes = "fuse_elementwise"};
     assert_ok(tc_session_create(l->graph, &with, &l->session));
     assert_ok(tc_session_compile(l->session, &l->x, 1, l->y, 3, TC_NO_TARGETS, NULL, &l->callable));
     assert_ok(tc_plan_enter(l->session, l->callable->entry, &shape, &bound, NULL));
-    cut_lanes(l, bound);
+    assert_int_equal(bound->plan->n_regions, 1);
+    assert_int_equal(bound->plan->regions[0].n_lanes, 3);
+    int32_t at = bound->plan->steps[bound->plan->regions[0].first_step].device;
+    assert_int_equal(bound->devices[at].n_queues, 3);
     tc_plan_leave(l->session, l->callable->entry, bound, NULL);
 }
 
@@ -87,7 +65,7 @@ static void test_lanes(void **state)
     for (size_t i = 0; i < sizeof variants / sizeof variants[0]; i++) {
         lanes l;
         loopback_reset(&variants[i]);
-        lanes_create(&l);
+        lanes_create(&l, "loop:0");
         for (int k = 0; k < 5; k++)
             assert_ok(lanes_run(&l));
         /* Forth and back, for two queues beside the first. */
@@ -105,7 +83,7 @@ static void test_lanes_fail(void **state)
         for (int n = 0; failed; n++) {
             lanes l;
             loopback_reset(&(loopback_options){.deferred = deferred});
-            lanes_create(&l);
+            lanes_create(&l, "loop:0");
             loopback_fail_at(LOOPBACK_ANY, n);
             bool lost = false;
             for (int k = 0; k < 3 && !lost; k++) {
@@ -122,11 +100,30 @@ static void test_lanes_fail(void **state)
     }
 }
 
+/* Fork and join are recorded with the rest. */
+static void test_lanes_on_cuda(void **state)
+{
+    lanes l;
+    tc_session_counters counters;
+    (void)state;
+    loopback_reset(NULL);
+    if (!has_cuda())
+        skip();
+    lanes_create(&l, "cuda:0");
+    for (int k = 0; k < 5; k++)
+        assert_ok(lanes_run(&l));
+    tc_session_count(l.session, &counters);
+    assert_int_equal(counters.recordings, 1);
+    assert_int_equal(counters.replays, 4);
+    lanes_destroy(&l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lanes),
         cmocka_unit_test(test_lanes_fail),
+        cmocka_unit_test(test_lanes_on_cuda),
     };
     return cmocka_run_group_tests_name("devices_lanes", tests, NULL, NULL);
 }

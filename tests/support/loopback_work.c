@@ -407,6 +407,16 @@ static bool is_left_out(const tc_op *op)
     return op->bound || (loop.options.without && strstr(loop.options.without, word));
 }
 
+/* Those of the CPU's kernels whose run may fail by what elements are. */
+static bool finds_faults(const tc_op *op)
+{
+    char word[128];
+    snprintf(word, sizeof word, ",%s,", op->name);
+    return strstr(",gather,gather_grad,scatter_add,softmax_cross_entropy,"
+                  "softmax_cross_entropy_grad,reshape_to,",
+                  word) != NULL;
+}
+
 tc_status loop_list_kernels(tc_kernel **kernels, const tc_kernel ***list, int32_t *count)
 {
     int32_t most = tc_registry_kernel_count(NULL);
@@ -428,7 +438,7 @@ tc_status loop_list_kernels(tc_kernel **kernels, const tc_kernel ***list, int32_
                                          .symbol = kernel->symbol,
                                          .prepare = loop_prepare,
                                          .run = loop_run,
-                                         .fault = loop_fault};
+                                         .fault = finds_faults(op) ? loop_fault : NULL};
         (*list)[*count] = &(*kernels)[*count];
         ++*count;
     }
