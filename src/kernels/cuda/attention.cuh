@@ -53,7 +53,8 @@ tc_status tc_attention_describe(const tc_prepare *prepare, struct tc_attention *
 
 /** Sets p->plan and p->plan_bytes where cuDNN computes this. */
 tc_status tc_attention_plan(const tc_prepare *prepare, bool gradient, struct tc_attention *p);
-/** Runs the plan. All buffers must begin at multiples of 16 bytes; the workspace has p->plan_bytes. */
+/** Runs the plan. All buffers must begin at multiples of 16 bytes; the workspace has p->plan_bytes.
+ */
 tc_status tc_attention_run_plan(const struct tc_attention *p, bool gradient,
                                 const void *const *inputs, void *const *outputs,
                                 const tc_kernel_context *context);
