@@ -14,20 +14,21 @@
 
 static const struct {
     const char *op, *merged;
-    int32_t slots, scalars; /* the scalars are the last inputs */
-} kinds[] = {{"apply_sgd", "apply_sgd_all", 0, 1},
-             {"apply_momentum", "apply_momentum_all", 1, 1},
-             {"apply_adam", "apply_adam_all", 2, 2}};
+    int32_t slots;
+} kinds[] = {{"apply_sgd", "apply_sgd_all", 0},
+             {"apply_momentum", "apply_momentum_all", 1},
+             {"apply_adam", "apply_adam_all", 2}};
 
 /* Operands that are arrays: parameter, slots and gradient. */
-enum { KINDS = sizeof kinds / sizeof kinds[0], MAX_ATTRS = 4, MAX_OPERANDS = 4 };
+enum { KINDS = sizeof kinds / sizeof kinds[0], MAX_ATTRS = 4, MAX_OPERANDS = 4, MAX_SCALARS = 3 };
 
 /* What the members of a group have in common; compared as bytes. */
 typedef struct group_key {
     const tc_op *op;
     int32_t device;
     double attrs[MAX_ATTRS];
-    tc_edge scalars[2];
+    tc_edge scalars[MAX_SCALARS];
+    int32_t n_scalars;
     int32_t dtypes[MAX_OPERANDS];
 } group_key;
 
@@ -76,6 +77,13 @@ static int32_t kind_of(const merger *m, const tc_node *node)
     return kind;
 }
 
+/* Inputs behind the operands: learning rate, number of the step, whether it is taken. */
+static int32_t scalars_of(const tc_node *node, int32_t kind)
+{
+    int32_t n = node->n_inputs - (kinds[kind].slots + 2);
+    return n > 0 && node->inputs[node->n_inputs - 1].node < 0 ? n - 1 : n;
+}
+
 static void key_of(const merger *m, const tc_node *node, int32_t kind, group_key *key)
 {
     memset(key, 0, sizeof *key); /* padding too */
@@ -90,7 +98,8 @@ static void key_of(const merger *m, const tc_node *node, int32_t kind, group_key
         tc_edge edge = node->inputs[k];
         key->dtypes[k] = (int32_t)m->pass->old[edge.node]->outputs[edge.output].dtype;
     }
-    for (int32_t k = 0; k < kinds[kind].scalars; k++)
+    key->n_scalars = scalars_of(node, kind);
+    for (int32_t k = 0; k < key->n_scalars; k++)
         key->scalars[k] = node->inputs[operands + k];
 }
 
@@ -107,12 +116,12 @@ static tc_status make(merger *m, const group *g, tc_node **out)
     const tc_node *like = pass->old[g->first];
     const tc_op *op = like->attrs.op;
     int32_t operands = kinds[g->kind].slots + 2, n = 0;
-    tc_edge inputs[MAX_MEMBERS * MAX_OPERANDS + 2];
+    tc_edge inputs[MAX_MEMBERS * MAX_OPERANDS + MAX_SCALARS];
     tc_attr_arg attrs[MAX_ATTRS];
     for (int32_t k = 0; k < operands; k++)
         for (int32_t i = 0, at = g->first; i < g->count; i++, at = m->next[at])
             inputs[n++] = tc_ir_new_edge(pass, pass->old[at]->inputs[k]);
-    for (int32_t k = 0; k < kinds[g->kind].scalars; k++)
+    for (int32_t k = 0; k < scalars_of(like, g->kind); k++)
         inputs[n++] = tc_ir_new_edge(pass, like->inputs[operands + k]);
     for (int16_t i = 0; i < op->n_attrs; i++)
         attrs[i] = (tc_attr_arg){op->attrs[i].name, like->attrs.values[i]};

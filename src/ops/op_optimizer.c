@@ -25,6 +25,11 @@
     {                                                                   \
         .name = "learning_rate", .dtypes = SLOT_DTYPES, .doc = "scalar" \
     }
+#define WHEN_PORT                                                            \
+    {                                                                        \
+        .name = "when", .dtypes = TC_DTYPES_BOOL, .flags = TC_PORT_OPTIONAL, \
+        .doc = "scalar: nothing changes where it is false"                   \
+    }
 #define NEW_PARAMETER_PORT                                              \
     {                                                                   \
         .name = "new_parameter", .dtypes = TC_DTYPES_FLOAT, .type = 'T' \
@@ -77,13 +82,20 @@ static tc_status check_attr(tc_infer *infer, const char *what, double limit)
                          limit);
 }
 
+/* A value of the options, all zeros where it is not given. */
+static tc_value option(tc_value value)
+{
+    return value.graph ? value : TC_NO_VALUE;
+}
+
 static tc_status sgd_infer(tc_infer *infer)
 {
     TC_TRY(update_infer(infer));
     return check_attr(infer, "weight_decay", INFINITY);
 }
 
-static const tc_port sgd_inputs[] = {PARAMETER_PORT("parameter"), GRADIENT_PORT, RATE_PORT};
+static const tc_port sgd_inputs[] = {PARAMETER_PORT("parameter"), GRADIENT_PORT, RATE_PORT,
+                                     WHEN_PORT};
 static const tc_port sgd_outputs[] = {NEW_PARAMETER_PORT};
 static const tc_attr_def sgd_attrs[] = {
     DECAY_ATTR("factor of the parameter that is added to the gradient"),
@@ -108,7 +120,8 @@ tc_value tc_apply_sgd_at(tc_location at, tc_value parameter, tc_value gradient,
                          tc_value learning_rate, const tc_apply_sgd_options *options)
 {
     TC_OPTIONS(tc_apply_sgd_options, o, options);
-    return TC_NODE_WITH("apply_sgd", o.name, at, (parameter, gradient, learning_rate),
+    return TC_NODE_WITH("apply_sgd", o.name, at,
+                        (parameter, gradient, learning_rate, option(o.when)),
                         {"weight_decay", tc_attr_float(o.weight_decay)});
 }
 
@@ -119,7 +132,7 @@ static tc_status momentum_infer(tc_infer *infer)
 }
 
 static const tc_port momentum_inputs[] = {PARAMETER_PORT("parameter"), SLOT_PORT("velocity"),
-                                          GRADIENT_PORT, RATE_PORT};
+                                          GRADIENT_PORT, RATE_PORT, WHEN_PORT};
 static const tc_port momentum_outputs[] = {NEW_PARAMETER_PORT, NEW_SLOT_PORT("new_velocity")};
 static const tc_attr_def momentum_attrs[] = {
     FLOAT_ATTR("momentum", 0.9, "factor of the velocity in each step"),
@@ -149,10 +162,11 @@ tc_value tc_apply_momentum_at(tc_location at, tc_value parameter, tc_value veloc
                               const tc_apply_momentum_options *options)
 {
     TC_OPTIONS(tc_apply_momentum_options, o, options);
-    return TC_NODE_WITH(
-        "apply_momentum", o.name, at, (parameter, velocity, gradient, learning_rate),
-        {"momentum", tc_attr_float(tc_float_or(o.momentum, 0.9))},
-        {"weight_decay", tc_attr_float(o.weight_decay)}, {"nesterov", tc_attr_bool(o.nesterov)});
+    return TC_NODE_WITH("apply_momentum", o.name, at,
+                        (parameter, velocity, gradient, learning_rate, option(o.when)),
+                        {"momentum", tc_attr_float(tc_float_or(o.momentum, 0.9))},
+                        {"weight_decay", tc_attr_float(o.weight_decay)},
+                        {"nesterov", tc_attr_bool(o.nesterov)});
 }
 
 static tc_status adam_infer(tc_infer *infer)
@@ -172,6 +186,7 @@ static const tc_port adam_inputs[] = {
     {.name = "step",
      .dtypes = TC_DTYPE_BIT(TC_I64),
      .doc = "scalar: which update this is, counted from 1"},
+    WHEN_PORT,
 };
 static const tc_port adam_outputs[] = {NEW_PARAMETER_PORT, NEW_SLOT_PORT("new_mean"),
                                        NEW_SLOT_PORT("new_square")};
@@ -201,7 +216,7 @@ tc_value tc_apply_adam_at(tc_location at, const tc_apply_adam_inputs *inputs,
     TC_OPTIONS(tc_apply_adam_options, o, options);
     return TC_NODE_WITH("apply_adam", o.name, at,
                         (inputs->parameter, inputs->mean, inputs->square, inputs->gradient,
-                         inputs->learning_rate, inputs->step),
+                         inputs->learning_rate, inputs->step, option(o.when)),
                         {"beta1", tc_attr_float(tc_float_or(o.beta1, 0.9))},
                         {"beta2", tc_attr_float(tc_float_or(o.beta2, 0.999))},
                         {"epsilon", tc_attr_float(tc_float_or(o.epsilon, 1e-8))},
@@ -210,9 +225,10 @@ tc_value tc_apply_adam_at(tc_location at, const tc_apply_adam_inputs *inputs,
 
 /*
  * The same on many parameters: what the compiler makes of steps whose attributes, learning rate and
- * number agree. Inputs are all parameters, all of each slot, all gradients, then the scalars.
+ * number agree. Inputs are all parameters, all of each slot, all gradients, then the scalars, of
+ * which "when" is the last.
  */
-#define OPERAND_DTYPES (TC_DTYPES_FLOAT | TC_DTYPE_BIT(TC_I64))
+#define OPERAND_DTYPES (TC_DTYPES_FLOAT | TC_DTYPE_BIT(TC_I64) | TC_DTYPES_BOOL)
 static const tc_port all_inputs[] = {
     PARAMETER_PORT("parameter"),
     {.name = "operands",
@@ -250,9 +266,11 @@ static tc_status member_infer(tc_infer *infer, int32_t members, int32_t member, 
     return TC_OK;
 }
 
+/* `scalars` besides "when", which is the last input where it is given. */
 static tc_status all_infer(tc_infer *infer, int32_t slots, int32_t scalars)
 {
-    int32_t operands = infer->n_inputs - scalars, members = operands / (2 + slots);
+    int32_t n_inputs = infer->n_inputs - (infer->inputs[infer->n_inputs - 1].dtype == TC_BOOL);
+    int32_t operands = n_inputs - scalars, members = operands / (2 + slots);
     if (members < 1 || operands % (2 + slots))
         return tc_infer_fail(infer, "%d inputs are no whole number of parameters",
                              (int)infer->n_inputs);
@@ -261,11 +279,13 @@ static tc_status all_infer(tc_infer *infer, int32_t slots, int32_t scalars)
         TC_TRY(member_infer(infer, members, i, slots));
     for (int32_t i = operands; i < infer->n_inputs; i++) {
         const tc_value_info *scalar = &infer->inputs[i];
-        uint32_t dtypes = i == operands ? SLOT_DTYPES : TC_DTYPE_BIT(TC_I64);
+        const char *name = i == operands ? "learning_rate" : i < n_inputs ? "step" : "when";
+        uint32_t dtypes = i == operands  ? SLOT_DTYPES
+                          : i < n_inputs ? TC_DTYPE_BIT(TC_I64)
+                                         : TC_DTYPES_BOOL;
         if (scalar->shape.rank != 0 || !(dtypes & TC_DTYPE_BIT(scalar->dtype)))
             return tc_infer_fail(infer, "%s is no scalar of the right dtype, but %s of rank %d",
-                                 i == operands ? "learning_rate" : "step",
-                                 tc_dtype_name(scalar->dtype), scalar->shape.rank);
+                                 name, tc_dtype_name(scalar->dtype), scalar->shape.rank);
     }
     return TC_OK;
 }

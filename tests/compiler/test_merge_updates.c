@@ -111,6 +111,23 @@ static tc_value sgd(fixture *f, int variable_index, tc_value rate, double decay)
     return tc_apply_sgd(v, tc_square(v), rate, .weight_decay = decay);
 }
 
+/* So do conditions, and one that holds changes nothing. */
+static void test_when(void **state)
+{
+    fixture *f = *state;
+    tc_value rate = tc_constant_scalar(f->graph, TC_F32, 0.25), steps[4];
+    tc_value when[2] = {tc_less(f->loss, tc_constant_scalar(f->graph, TC_F32, 100)),
+                        tc_less(f->loss, tc_constant_scalar(f->graph, TC_F32, -100))};
+    for (int i = 0; i < 4; i++) {
+        tc_value v = f->variables[2 * (i / 2) + i % 2];
+        steps[i] = tc_apply_sgd(v, tc_square(v), rate, .when = when[i / 2]);
+    }
+    tc_value all = tc_group(f->graph, steps, 4);
+    assert_int_equal(compiled(f, &all, 1, "apply_sgd_all"), 2);
+    assert_int_equal(count_nodes(f->program->graph, "apply_sgd"), 0);
+    same(f, all);
+}
+
 /* Attributes and learning rates tell groups apart; one alone stays what it was. */
 static void test_groups(void **state)
 {
@@ -189,8 +206,9 @@ static void test_many(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_sgd),     TEST(test_momentum), TEST(test_adam),     TEST(test_groups),
-        TEST(test_readers), TEST(test_exchange), TEST(test_controls), TEST(test_many),
+        TEST(test_when),     TEST(test_sgd),      TEST(test_momentum),
+        TEST(test_adam),     TEST(test_groups),   TEST(test_readers),
+        TEST(test_exchange), TEST(test_controls), TEST(test_many),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -103,17 +103,27 @@ static void buffers_free(buffers *b)
     free(b->p), free(b->g), free(b->slot[0]), free(b->slot[1]);
 }
 
-static void run_step(const optimizer *o, tc_value update, const node_run *how, const buffers *from,
-                     const buffers *to, const void *rate, const int64_t *t)
+static void run_step_when(const optimizer *o, tc_value update, const node_run *how,
+                          const buffers *from, const buffers *to, const void *rate,
+                          const int64_t *t, const bool *when)
 {
-    const void *inputs[6];
+    const void *inputs[8];
     void *outputs[3];
     int n = 0;
     inputs[n] = from->p, outputs[n++] = to->p;
     for (int s = 0; s < o->slots; s++)
         inputs[n] = from->slot[s], outputs[n++] = to->slot[s];
-    inputs[n++] = from->g, inputs[n++] = rate, inputs[n] = t;
+    inputs[n++] = from->g, inputs[n++] = rate;
+    if (o->slots == 2)
+        inputs[n++] = t;
+    inputs[n] = when;
     node_compute(update, how, inputs, outputs);
+}
+
+static void run_step(const optimizer *o, tc_value update, const node_run *how, const buffers *from,
+                     const buffers *to, const void *rate, const int64_t *t)
+{
+    run_step_when(o, update, how, from, to, rate, t, NULL);
 }
 
 static tc_value build(tc_graph *g, const optimizer *o, tc_dtype dtype, tc_dtype slot, tc_dtype rate)
@@ -181,6 +191,67 @@ static void test_update_optimizers(void **state)
     }
 }
 
+/* The operator and inputs of `update` with another last one, which says whether it happens. */
+static tc_value with_when(tc_value update, tc_value when)
+{
+    tc_value inputs[8];
+    int32_t n = tc_node_input_count(update);
+    for (int32_t i = 0; i < n; i++)
+        inputs[i] = tc_node_input(update, i);
+    inputs[n - 1] = when;
+    return tc_node_build(update.graph, &(const tc_node_spec){.op = tc_value_op(update),
+                                                             .at = TC_HERE,
+                                                             .inputs = inputs,
+                                                             .n_inputs = (size_t)n});
+}
+
+static void check_when(const optimizer *o, tc_dtype dtype)
+{
+    const tc_dtype slot = dtype == TC_F64 ? TC_F64 : TC_F32;
+    tc_graph *g = tc_graph_create();
+    tc_value always = build(g, o, dtype, slot, TC_F64);
+    tc_value update = with_when(always, tc_placeholder(g, "when", TC_BOOL, TC_SCALAR));
+    const double rate = 0.05;
+    const int64_t t = 1;
+    const bool yes = true, no = false;
+    always = with_when(always, tc_no_value()); /* of the same attributes */
+    FOR_EACH_ISA(isa)
+    {
+        const node_run how = {.isa = isa, .threads = 2};
+        buffers in = buffers_create(dtype, slot), out = buffers_create(dtype, slot),
+                expected = buffers_create(dtype, slot);
+        for (int i = 0; i < COUNT; i++)
+            tc_dtype_store(dtype, in.g + (size_t)i * in.size, i % 2 ? NAN : INFINITY);
+        memset(out.p, 0x55, COUNT * out.size);
+        memset(out.slot[0], 0x55, COUNT * out.slot_size);
+        run_step_when(o, update, &how, &in, &out, &rate, &t, &no);
+        assert_memory_equal(in.p, out.p, COUNT * in.size);
+        for (int s = 0; s < o->slots; s++)
+            assert_memory_equal(in.slot[s], out.slot[s], COUNT * in.slot_size);
+        run_step_when(o, update, &how, &in, &in, &rate, &t, &no);
+        assert_memory_equal(in.p, out.p, COUNT * in.size);
+        for (int i = 0; i < COUNT; i++)
+            tc_dtype_store(dtype, in.g + (size_t)i * in.size, gradient_at(dtype, i, 1));
+        run_step(o, always, &how, &in, &expected, &rate, &t);
+        run_step_when(o, update, &how, &in, &out, &rate, &t, &yes);
+        assert_memory_equal(expected.p, out.p, COUNT * in.size);
+        assert_memory_not_equal(in.p, out.p, COUNT * in.size);
+        buffers_free(&in);
+        buffers_free(&out);
+        buffers_free(&expected);
+    }
+    tc_graph_release(g);
+}
+
+static void test_update_when(void **state)
+{
+    static const tc_dtype dtypes[] = {TC_F32, TC_F64, TC_F16, TC_BF16};
+    (void)state;
+    for (size_t i = 0; i < sizeof optimizers / sizeof optimizers[0]; i++)
+        for (size_t k = 0; k < sizeof dtypes / sizeof dtypes[0]; k++)
+            check_when(&optimizers[i], dtypes[k]);
+}
+
 /* The learning rate may be f32, and a rate of zero changes nothing but the slots. */
 static void test_update_learning_rate(void **state)
 {
@@ -211,6 +282,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_update_optimizers),
+        cmocka_unit_test(test_update_when),
         cmocka_unit_test(test_update_learning_rate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

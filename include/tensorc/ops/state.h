@@ -81,12 +81,14 @@ TC_API tc_value tc_assign_sub_at(tc_location at, tc_value variable, tc_value del
  * moments) are variables of its shape that start as zeros, f64 for an f64 parameter and f32 for all
  * others: a 16-bit slot would lose small steps. `learning_rate` is a scalar, f32 or f64, so that
  * schedules can feed it. The arithmetic is in the dtype of the slots. No gradient flows through.
+ * The option `when`, a bool scalar, makes a step that changes nothing where it is false.
  */
 
 typedef struct tc_apply_sgd_options {
     size_t struct_size;
     const char *name;    /**< of the node; default "apply_sgd" */
     double weight_decay; /**< L2 penalty: adds weight_decay * p to the gradient; default 0 */
+    tc_value when;       /**< see above; default: always */
 } tc_apply_sgd_options;
 
 /** Stochastic gradient descent: p -= learning_rate * (gradient + weight_decay * p). */
@@ -99,6 +101,7 @@ typedef struct tc_apply_momentum_options {
     tc_optional_float momentum; /**< in [0, 1); default 0.9 */
     double weight_decay;        /**< L2 penalty: adds weight_decay * p to the gradient; default 0 */
     bool nesterov;              /**< look ahead along the velocity */
+    tc_value when;              /**< see above; default: always */
 } tc_apply_momentum_options;
 
 /**
@@ -118,6 +121,7 @@ typedef struct tc_apply_adam_options {
     tc_optional_float beta2;   /**< decay of the mean of their squares, in [0, 1); default 0.999 */
     tc_optional_float epsilon; /**< added to the root, at least 0; default 1e-8 */
     double weight_decay;       /**< decoupled from the gradient (AdamW); default 0 */
+    tc_value when;             /**< see above; default: always */
 } tc_apply_adam_options;
 
 /** The tensors that tc_apply_adam_at works on. */

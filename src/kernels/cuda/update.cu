@@ -19,6 +19,7 @@ struct update_params {
     double weight_decay, momentum, beta1, beta2, epsilon;
     int32_t rate_dtype;
     int32_t nesterov;
+    int32_t when; /* the input that says whether to step; -1: always */
     int32_t members;
     tc_storage storage;
     int64_t sizes[]; /* elements of the members */
@@ -32,6 +33,7 @@ template <typename S> struct update_scalars {
     S keep; /* of Adam: what weight decay leaves of the parameter */
     S root; /* of Adam: 1 / sqrt(1 - beta2^step) */
     S beta1, rest1, beta2, rest2, epsilon;
+    bool due; /* otherwise everything stays as it is */
 };
 
 /* And what that follows from. */
@@ -39,6 +41,7 @@ struct update_rule {
     double weight_decay, momentum, beta1, beta2, epsilon;
     const void *rate;
     const int64_t *step;
+    const bool *when; /* NULL: always */
     int32_t rate_dtype;
     int32_t nesterov;
 };
@@ -85,6 +88,7 @@ static __device__ __forceinline__ void read_scalars(const update_rule &r, update
     s.rest1 = static_cast<S>(1 - r.beta1);
     s.rest2 = static_cast<S>(1 - r.beta2);
     s.epsilon = static_cast<S>(r.epsilon);
+    s.due = !r.when || *r.when;
 }
 
 /* One element: the parameter and its slots become the new ones. */
@@ -122,7 +126,8 @@ static __device__ __forceinline__ void update_group(tc_storage storage,
     tc_decode(storage.dtype, raw_g, g);
     tc_decode(own.dtype, raw_slot[0], slot[0]);
     tc_decode(own.dtype, raw_slot[1], slot[1]);
-    TC_EACH_OF(V) step<S, rule>(s, p[i], g[i], slot[0][i], slot[1][i]);
+    if (s.due)
+        TC_EACH_OF(V) step<S, rule>(s, p[i], g[i], slot[0][i], slot[1][i]);
     tc_write(m.new_p, at, storage.size, tc_encode(storage, p));
 #pragma unroll
     for (int k = 0; k < slots; k++)
@@ -187,6 +192,8 @@ template <kind rule> static tc_status prepare_update(tc_prepare *prepare)
         p->epsilon = tc_attrs_float(attrs, "epsilon");
     }
     p->rate_dtype = prepare->inputs[members * (2 + slots)].dtype;
+    int32_t last = prepare->n_inputs - 1;
+    p->when = prepare->inputs[last].dtype == TC_BOOL ? last : -1;
     p->members = members;
     p->storage = tc_storage_of(prepare->inputs[0].dtype);
     for (int32_t i = 0; i < members; i++)
@@ -227,6 +234,7 @@ static tc_status run_update(const void *params, const void *const *inputs, void 
                      p->epsilon,
                      scalars[0],
                      rule == ADAM ? static_cast<const int64_t *>(scalars[1]) : NULL,
+                     p->when >= 0 ? static_cast<const bool *>(inputs[p->when]) : NULL,
                      p->rate_dtype,
                      p->nesterov};
     chunk.run = context->state;

@@ -16,6 +16,7 @@ typedef struct update_params {
     int64_t count;
     double weight_decay, momentum, beta1, beta2, epsilon;
     tc_dtype rate_dtype;
+    int32_t when; /* the input that says whether to step; -1: always */
     bool nesterov;
 } update_params;
 
@@ -94,8 +95,11 @@ CONVERTED_BLOCK(f16)
 CONVERTED_BLOCK(bf16)
 
 /* Operators without one of the attributes have 0 in its place. */
-static void read_attrs(const tc_attrs *attrs, update_params *params)
+static void read_attrs(const tc_prepare *prepare, update_params *params)
 {
+    const tc_attrs *attrs = prepare->attrs;
+    int32_t last = prepare->n_inputs - 1;
+    params->when = prepare->inputs[last].dtype == TC_BOOL ? last : -1;
     params->weight_decay = tc_attrs_float(attrs, "weight_decay");
     params->momentum = tc_attrs_float(attrs, "momentum");
     params->nesterov = tc_attrs_bool(attrs, "nesterov");
@@ -110,9 +114,14 @@ static tc_status prepare_update(tc_prepare *prepare)
     if (!params)
         return TC_RESOURCE_EXHAUSTED;
     params->count = tc_shape_size(&prepare->outputs[0].shape);
-    read_attrs(prepare->attrs, params);
+    read_attrs(prepare, params);
     params->rate_dtype = prepare->inputs[prepare->n_outputs + 1].dtype;
     return TC_OK;
+}
+
+static bool is_due(const update_params *params, const void *const *inputs)
+{
+    return params->when < 0 || *(const bool *)inputs[params->when];
 }
 
 static update_scalars scalars_of(const update_params *params, const void *rate)
@@ -159,8 +168,9 @@ static void start_adam(update_job *job, const update_params *params, const void 
     {                                                                                           \
         const update_params *p = params;                                                        \
         update_job job = start_update(p, slots, inputs, outputs);                               \
-        job.f32 = f32_##kind;                                                                   \
-        job.f64 = f64_##kind;                                                                   \
+        bool due = is_due(p, inputs);                                                           \
+        job.f32 = due ? f32_##kind : f32_keep;                                                  \
+        job.f64 = due ? f64_##kind : f64_keep;                                                  \
         more;                                                                                   \
         tc_parallel_for(context->pool, p->count, GRAIN, block_##tag, &job);                     \
         return TC_OK;                                                                           \
@@ -218,7 +228,7 @@ static tc_status prepare_merged(tc_prepare *prepare)
         end += tc_shape_size(&prepare->outputs[i].shape);
         params->ends[i] = end;
     }
-    read_attrs(prepare->attrs, &params->update);
+    read_attrs(prepare, &params->update);
     params->update.count = end;
     params->update.rate_dtype = prepare->inputs[members * (2 + slots)].dtype;
     params->kind = kind;
@@ -271,6 +281,10 @@ static tc_status run_merged(const void *params, const void *const *inputs, void 
                                .slots = slots,
                                .f32 = merged_kinds[p->kind].f32,
                                .f64 = merged_kinds[p->kind].f64}};
+    if (!is_due(&p->update, inputs)) {
+        job.step.f32 = f32_keep;
+        job.step.f64 = f64_keep;
+    }
     if (slots == 2)
         start_adam(&job.step, &p->update, rest[1]);
     switch (p->dtype) {

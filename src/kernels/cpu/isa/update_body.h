@@ -10,6 +10,18 @@ typedef struct NAME(piece) {
     int64_t count;
 } NAME(piece);
 
+/* No step: everything stays as it is, in place or as a copy. */
+static void NAME(keep)(const update_scalars *u, const NAME(piece) * a)
+{
+    size_t bytes = (size_t)a->count * sizeof(S);
+    (void)u;
+    if (a->new_p != a->p)
+        memcpy(a->new_p, a->p, bytes);
+    for (int32_t s = 0; s < 2; s++)
+        if (a->new_slot[s] != a->slot[s])
+            memcpy(a->new_slot[s], a->slot[s], bytes);
+}
+
 static void NAME(sgd)(const update_scalars *u, const NAME(piece) * a)
 {
     const S rate = (S)u->rate, decay = (S)u->decay, *p = a->p, *g = a->g;
