@@ -101,7 +101,8 @@ TC_API void tc_device_pop(tc_graph *graph);
  * Setting a key again replaces its text. The collection "updates" holds nodes that a training step
  * also runs (running statistics). "rematerialize" is "always" for a node whose result is computed
  * again where it is needed late rather than kept, or "never" for one whose result is kept even when
- * a plan exceeds its memory budget.
+ * a plan exceeds its memory budget. "precision" is "f32" for a node that keeps its dtypes whatever
+ * tc_session_options.precision is.
  */
 TC_API void tc_annotate(tc_value value, const char *key, const char *text);
 /** Annotation of that key, NULL when there is none; borrowed from the graph. */

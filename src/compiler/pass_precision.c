@@ -7,11 +7,15 @@
  *
  * A value is cast once, whoever reads it; a value that exists in both forms is never cast back.
  */
+#include <math.h>
 #include <string.h>
 
 #include "compiler/simplify.h"
 #include "core/dtype.h"
 #include "core/tensor.h"
+
+/* What rounds to infinity in f16. */
+#define F16_LIMIT 65520.0f
 
 typedef enum manner {
     WIDE,   /* f32 */
@@ -25,39 +29,18 @@ static const struct {
     const char *op;
     manner manner;
 } manners[] = {
+    /* Products: operands of 16 bits are what they are fast with, and sums are f32 inside. */
     {"matmul", NARROW},
     {"conv2d", NARROW},
     {"conv2d_grad_input", NARROW},
     {"conv2d_grad_filter", NARROW},
     {"attention", NARROW},
     {"attention_grad", NARROW},
+
+    /* Exact: elements are moved, chosen or compared. */
     {"cast", CAST},
     {"identity", FOLLOW},
     {"stop_gradient", FOLLOW},
-    {"bias_add", FOLLOW},
-    {"add", FOLLOW},
-    {"sub", FOLLOW},
-    {"mul", FOLLOW},
-    {"maximum", FOLLOW},
-    {"minimum", FOLLOW},
-    {"neg", FOLLOW},
-    {"square", RANGE},
-    {"abs", FOLLOW},
-    {"sign", FOLLOW},
-    {"relu", FOLLOW},
-    {"gelu", FOLLOW},
-    {"tanh", FOLLOW},
-    {"sigmoid", FOLLOW},
-    {"where", FOLLOW},
-    {"equal", FOLLOW},
-    {"not_equal", FOLLOW},
-    {"less", FOLLOW},
-    {"less_equal", FOLLOW},
-    {"greater", FOLLOW},
-    {"greater_equal", FOLLOW},
-    {"dropout", FOLLOW},
-    {"zeros_like", FOLLOW},
-    {"ones_like", FOLLOW},
     {"reshape", FOLLOW},
     {"reshape_like", FOLLOW},
     {"flatten", FOLLOW},
@@ -73,15 +56,49 @@ static const struct {
     {"slice_grad", FOLLOW},
     {"pad", FOLLOW},
     {"pad_grad", FOLLOW},
+    {"gather", FOLLOW},
+    {"boolean_mask", FOLLOW},
+    {"where", FOLLOW},
+    {"maximum", FOLLOW},
+    {"minimum", FOLLOW},
+    {"equal", FOLLOW},
+    {"not_equal", FOLLOW},
+    {"less", FOLLOW},
+    {"less_equal", FOLLOW},
+    {"greater", FOLLOW},
+    {"greater_equal", FOLLOW},
+    {"zeros_like", FOLLOW},
+    {"ones_like", FOLLOW},
     {"max_pool2d", FOLLOW},
     {"max_pool2d_grad", FOLLOW},
     {"max_pool2d_gather", FOLLOW},
+
+    /* One rounding of a result about as large as the operands. */
+    {"bias_add", FOLLOW},
+    {"add", FOLLOW},
+    {"sub", FOLLOW},
+    {"mul", FOLLOW},
+    {"neg", FOLLOW},
+    {"abs", FOLLOW},
+    {"sign", FOLLOW},
+    {"relu", FOLLOW},
+    {"gelu", FOLLOW},
+    {"tanh", FOLLOW},
+    {"sigmoid", FOLLOW},
+    {"dropout", FOLLOW},
     {"avg_pool2d", FOLLOW},
     {"avg_pool2d_grad", FOLLOW},
+    {"reduce_expand", FOLLOW},
+
+    /* Squares leave the range of f16. */
+    {"square", RANGE},
+
+    /* Statistics and parameters are f32 by themselves, and so is what happens inside. */
     {"layer_norm", FOLLOW},
     {"layer_norm_grad", FOLLOW},
     {"batch_norm", FOLLOW},
     {"batch_norm_grad", FOLLOW},
+
     /* Gradients of what was broadcast: sums like those of a product, of which one number per
      * parameter is left. */
     {"sum_to_like", FOLLOW},
@@ -170,13 +187,32 @@ static bool is_narrow(const narrower *n, tc_edge old)
     return is_wide(n, old) && tc_edge_info(n->pass->graph, edge)->dtype == n->dtype;
 }
 
+/* Whether the value is a constant with finite elements that the 16 bits have no room for, such as
+ * the -1e9 of a mask. */
+static bool is_beyond(const narrower *n, tc_edge old)
+{
+    tc_edge edge = tc_ir_new_edge(n->pass, old);
+    const tc_node *node = edge.node < 0 ? NULL : tc_graph_node_at(n->pass->graph, edge.node);
+    if (n->dtype != TC_F16 || !node || !tc_node_is(node, "constant"))
+        return false;
+    const tc_tensor *tensor = tc_attrs_tensor(&node->attrs, "tensor");
+    if (tc_tensor_dtype(tensor) != TC_F32 || tc_tensor_check(tensor) != TC_OK)
+        return false;
+    const float *elements = tc_tensor_data(tensor);
+    for (int64_t i = 0; i < tc_tensor_size(tensor); i++)
+        if (fabsf(elements[i]) >= F16_LIMIT && !isinf(elements[i]))
+            return true;
+    return false;
+}
+
 static bool wants_narrow(const narrower *n, const tc_node *node, const tc_edge *inputs, manner how)
 {
-    bool wants = false;
-    for (int32_t k = 0; k < node->n_inputs; k++)
+    bool wants = false, fits = how != WIDE && (how != RANGE || n->dtype == TC_BF16);
+    for (int32_t k = 0; fits && k < node->n_inputs; k++) {
+        fits = how == NARROW || !has_letter(node, k) || !is_beyond(n, inputs[k]);
         wants = wants || (has_letter(node, k) &&
                           (how == NARROW ? is_wide(n, inputs[k]) : is_narrow(n, inputs[k])));
-    bool fits = how != WIDE && (how != RANGE || n->dtype == TC_BF16);
+    }
     return fits && wants && !gives_number(node) &&
            tc_ir_has_kernel(n->pass, node, node->attrs.op->name, n->dtype);
 }
@@ -252,6 +288,9 @@ static tc_status rewrite(narrower *n, int32_t index)
     tc_node *node = pass->old[index];
     const uint64_t *found = tc_map_find(&n->manners, &node->attrs.op, sizeof node->attrs.op);
     manner how = found && !(node->attrs.op->effects & ~TC_EFFECT_RANDOM) ? (manner)*found : WIDE;
+    const char *note = node->notes ? tc_node_note(node, TC_NOTE_PRECISION) : NULL;
+    if (note && strcmp(note, "f32") == 0 && how != CAST)
+        how = WIDE;
     tc_edge *inputs =
         tc_arena_memdup(&pass->graph->arena, node->inputs, (size_t)node->n_inputs * sizeof *inputs);
     bool accepted = true;

@@ -28,6 +28,13 @@ typedef struct tc_note {
     struct tc_note *next;
 } tc_note;
 
+/* Annotations by which differentiation tells the compiler what it built: of its seeds and of the
+ * nodes of its results, in that order, with the same text for those of one call. */
+#define TC_NOTE_SEED   "gradient_seed"
+#define TC_NOTE_RESULT "gradient_result"
+/* "f32": a pass that lowers the precision leaves the node alone. */
+#define TC_NOTE_PRECISION "precision"
+
 typedef struct tc_node {
     tc_attrs attrs; /* attrs.op is the operator; values are owned by the graph's arena (tensors are
                        retained) */

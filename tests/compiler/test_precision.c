@@ -87,6 +87,34 @@ static void test_follows(void **state)
     tc_plan_release(plan_ok(f->program, (tc_shape[]){TC_SHAPE(6, 4), TC_SHAPE(4)}, &f->target));
 }
 
+/* A note keeps a node as it is, and so does a constant that has no room in f16. */
+static void test_stays(void **state)
+{
+    fixture *f = *state;
+    tc_value product = tc_matmul(f->x, weights(f, "a", 4, 4));
+    tc_value noted = tc_neg(product), scalar = tc_constant_scalar(f->graph, TC_F32, -1e9);
+    tc_annotate(noted, "precision", "f32");
+    request_fetch(&f->r, noted);
+    request_fetch(&f->r, tc_maximum(product, scalar));
+    static const tc_dtype precisions[] = {TC_BF16, TC_F16};
+    for (int i = 0; i < 2; i++) {
+        compile_narrow(f);
+        f->r.request.precision = precisions[i];
+        compile(f);
+        assert_int_equal(dtype_of(f, "matmul", 0), precisions[i]);
+        assert_int_equal(dtype_of(f, "neg", 0), TC_F32);
+        assert_int_equal(dtype_of(f, "maximum", 0), i == 0 ? TC_BF16 : TC_F32);
+    }
+}
+
+/* Of a tiny transformer. */
+static tc_value block(tc_value x)
+{
+    x = tc_add(x, tc_multi_head_attention(tc_layer_norm_layer(x), 2, .causal = true));
+    tc_value h = tc_dense(tc_layer_norm_layer(x), 32, .activation = TC_ACT_GELU);
+    return tc_add(x, tc_dense(h, 16));
+}
+
 /*
  * Training
  */
@@ -137,6 +165,16 @@ static model make_lenet(void)
     return finish(m, tc_dense(h, CLASSES, .name = "logits"));
 }
 
+static model make_transformer(void)
+{
+    model m = {.graph = tc_graph_create()};
+    m.x = tc_placeholder(m.graph, "x", TC_F32, TC_SHAPE(TC_DIM("n"), SIDE * SIDE));
+    tc_value rows = tc_reshape(m.x, TC_SHAPE(TC_DIM("n"), SIDE, SIDE));
+    tc_value h = block(block(tc_dense(rows, 16, .name = "embedding")));
+    h = tc_reduce_mean(tc_layer_norm_layer(h), .axes = TC_INTS(1));
+    return finish(m, tc_dense(h, CLASSES, .name = "logits"));
+}
+
 /* Images with a bright quarter, which is their class, in noise. */
 static void make_batch(int64_t n, uint64_t seed, tc_tensor **x, tc_tensor **labels)
 {
@@ -183,9 +221,22 @@ static double train(const model *m, tc_dtype precision, int64_t batch, int steps
     return loss;
 }
 
+/* After 30 steps losses differ by some percent at most. */
+static void expect_parity(const model *m)
+{
+    tc_plan_info info;
+    double wide = train(m, TC_DTYPE_INVALID, 64, 30, &info);
+    double narrow = train(m, TC_BF16, 64, 30, &info), half = train(m, TC_F16, 64, 30, &info);
+    print_message("after 30 steps %.4f with f32, %.4f with bf16, %.4f with f16\n", wide, narrow,
+                  half);
+    assert_true(narrow != wide && half != wide);
+    assert_true(fabs(narrow - wide) < 0.05 * wide && fabs(half - wide) < 0.03 * wide);
+}
+
 static void expect_learns(model m, int steps)
 {
     tc_plan_info info;
+    expect_parity(&m);
     double first = train(&m, TC_DTYPE_INVALID, 64, 1, &info);
     double wide = train(&m, TC_DTYPE_INVALID, 64, steps, &info);
     double narrow = train(&m, TC_BF16, 64, steps, &info);
@@ -208,6 +259,12 @@ static void test_lenet_learns(void **state)
     expect_learns(make_lenet(), 80);
 }
 
+static void test_transformer_learns(void **state)
+{
+    (void)state;
+    expect_learns(make_transformer(), 80);
+}
+
 static void test_memory(void **state)
 {
     model m = make_perceptron(256, 6);
@@ -225,8 +282,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_dtypes),
         TEST(test_follows),
+        TEST(test_stays),
         cmocka_unit_test(test_perceptron_learns),
         cmocka_unit_test(test_lenet_learns),
+        cmocka_unit_test(test_transformer_learns),
         cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
