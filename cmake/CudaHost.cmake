@@ -120,6 +120,11 @@ foreach(name train lanes invariants)
         COMMAND test_runtime_devices_${name} ENVIRONMENT TENSORC_PLUGIN_PATH=${lib_dir})
 endforeach()
 
+# In f16, with a loss scale on the device.
+add_dependencies(test_compiler_loss_scale tensorc_cuda_emulated)
+tc_add_test(test_compiler_loss_scale_cuda LABEL cuda_host COMMAND test_compiler_loss_scale
+    ENVIRONMENT TENSORC_PLUGIN_PATH=${lib_dir})
+
 # Random numbers of the emulation are those of the CPU.
 add_dependencies(test_kernels_random_device tensorc_cuda_emulated)
 tc_add_test(test_kernels_random_device_cuda LABEL cuda_host COMMAND test_kernels_random_device

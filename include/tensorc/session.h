@@ -128,7 +128,8 @@ typedef struct tc_session_options {
                               ones go first */
     tc_optimization optimization;
     tc_dtype precision; /**< TC_BF16 or TC_F16: f32 intermediate results of operators that stand it
-                           are stored so and accumulated in f32. TC_DTYPE_INVALID: as built */
+                           are stored so and accumulated in f32, in training with f32 variables. The
+                           table of operators is in docs/compiler.md. TC_DTYPE_INVALID: as built */
     size_t fold_budget; /**< bytes that folded constants may take; 0: 64 MiB */
     int32_t threads;    /**< that a run may use, of the runtime's; 0: all */
     /** Where nodes run that name no device themselves: a name of tc_device_list, or "auto" for
@@ -138,6 +139,12 @@ typedef struct tc_session_options {
     bool allow_tf32;      /**< products of f32 on a GPU may round their operands to 11 bits */
     bool allow_any_order; /**< kernels may add in an order that differs from run to run, where that
                              is faster */
+    /** With precision TC_F16, training computes the gradients of f32 losses multiplied by this
+     * (powers of two round nothing), so that small ones do not become 0, and divides them by it
+     * before they are used; a run in which one is not finite writes no variable. 0: a scale that
+     * adapts, which the store keeps as "loss_scale/scale": it begins with 2^16, halves after such a
+     * run and doubles after 2000 others, between 1 and 2^24. */
+    float loss_scale;
 } tc_session_options;
 
 /**

@@ -242,8 +242,9 @@ static bool derive_nodes(tc_deriving *d, const tc_graph *from, tc_graph *to, con
             tc_parameter_at(at, to, from->nodes.data[result.node]->name, info->dtype, info->shape);
         tc_scope_pop(to);
     }
-    return !tc_graph_failed(to) && tc_gradients_flow(to, at, d->ys, d->y_gradients, d->y_count,
-                                                     d->xs, d->x_count, d->gradients) == TC_OK;
+    return !tc_graph_failed(to) &&
+           tc_gradients_flow(to, at, d->ys, d->y_gradients, d->y_count, d->xs, d->x_count,
+                             d->gradients, false) == TC_OK;
 }
 
 /* Notes which input each result is the gradient of, and ends the function. */

@@ -20,6 +20,8 @@ typedef struct tc_walk {
     tc_value *flows;    /* by output: gradient so far */
     bool *from_x;       /* by node: its outputs depend on an x */
     bool *on_path;      /* by node: and a y depends on them */
+    const char *seed;   /* name of the first seed; NULL: none yet */
+    bool annotate;      /* seeds and results */
 } tc_walk;
 
 static bool is_float(tc_dtype dtype)
@@ -225,6 +227,13 @@ static void seed(tc_walk *w, const tc_value *ys, const tc_value *y_gradients, si
             continue;
         tc_value gradient =
             y_gradients ? y_gradients[i] : build_like(TC_WITHIN(w->at), "ones_like", ys[i]);
+        if (gradient.node >= 0 && w->annotate) {
+            if (y_gradients) /* a node of its own */
+                gradient = build_like(TC_WITHIN(w->at), "identity", gradient);
+            if (!w->seed)
+                w->seed = tc_value_name(gradient);
+            tc_annotate(gradient, TC_NOTE_SEED, w->seed);
+        }
         if (gradient.node >= 0)
             accumulate(w, TC_WITHIN(w->at), edge, gradient);
     }
@@ -243,9 +252,9 @@ static void walk(tc_walk *w, const tc_value *ys, const tc_value *y_gradients, si
 
 tc_status tc_gradients_flow(tc_graph *graph, tc_location at, const tc_value *ys,
                             const tc_value *y_gradients, size_t y_count, const tc_value *xs,
-                            size_t x_count, tc_value *gradients)
+                            size_t x_count, tc_value *gradients, bool annotate)
 {
-    tc_walk w = {.graph = graph, .at = at, .begin = INT32_MAX, .end = 0};
+    tc_walk w = {.graph = graph, .at = at, .begin = INT32_MAX, .annotate = annotate};
     for (size_t i = 0; i < x_count; i++) {
         gradients[i] = TC_NO_VALUE;
         if (xs[i].node < w.begin)
@@ -266,6 +275,9 @@ tc_status tc_gradients_flow(tc_graph *graph, tc_location at, const tc_value *ys,
         for (size_t i = 0; i < x_count; i++)
             if (xs[i].node < w.end)
                 gradients[i] = w.flows[output_number(&w, (tc_edge){xs[i].node, xs[i].output})];
+        for (size_t i = 0; i < x_count && w.seed && !tc_graph_failed(graph); i++)
+            if (gradients[i].node >= 0)
+                tc_annotate(gradients[i], TC_NOTE_RESULT, w.seed);
     }
     walk_free(&w);
     return tc_graph_status(graph);
@@ -320,8 +332,8 @@ static void differentiate(tc_graph *graph, tc_location at, const tc_value *ys, s
                           const tc_value *xs, size_t x_count, tc_value *gradients,
                           const tc_gradients_options *o)
 {
-    if (tc_gradients_flow(graph, at, ys, o->output_gradients, y_count, xs, x_count, gradients) !=
-        TC_OK)
+    if (tc_gradients_flow(graph, at, ys, o->output_gradients, y_count, xs, x_count, gradients,
+                          true) != TC_OK)
         return;
     for (size_t i = 0; i < x_count && !tc_graph_failed(graph); i++) {
         if (gradients[i].node >= 0)

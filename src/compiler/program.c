@@ -208,6 +208,8 @@ static tc_status find_updated(tc_program *program)
     tc_map updated = {0};
     size_t count = program->graph->nodes.count;
     tc_status status = tc_program_updated(program->source, &updated);
+    if (status == TC_OK) /* and what passes write */
+        status = tc_program_updated(program->graph, &updated);
     program->updated = tc_arena_array(&program->arena, count, sizeof *program->updated);
     if (!program->updated && status == TC_OK)
         status = tc_compiler_exhausted();

@@ -24,6 +24,7 @@ typedef struct tc_program_request {
     bool commit_copies;           /* updates are computed aside, so that they can be looked at */
     tc_optimization optimization; /* these as in tc_session_options */
     tc_dtype precision;
+    float loss_scale;
     size_t fold_budget;
     const char *disable_passes;
     void (*dump)(void *context, const char *pass, const char *when, const char *text);

@@ -143,6 +143,7 @@ static tc_status fill_entry(tc_session *session, tc_entry *entry, const request 
         .commit_copies = session->check_numerics,
         .optimization = session->optimization,
         .precision = session->precision,
+        .loss_scale = session->loss_scale,
         .fold_budget = session->fold_budget,
         .disable_passes = session->disable_passes,
         .dump = session->dump,

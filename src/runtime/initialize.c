@@ -1,5 +1,6 @@
 /* First contents of variables. */
 #include "base/status.h"
+#include "core/loss_scale.h"
 #include "runtime/session.h"
 
 static bool has_content(tc_store *store, const tc_variable *variable)
@@ -117,10 +118,42 @@ static tc_status declare_all(tc_session *session, tc_variable **variables, int32
     return TC_OK;
 }
 
+/* Whether gradients are computed anywhere in `graph`. */
+static bool has_gradients(const tc_graph *graph)
+{
+    for (size_t i = 0; i < graph->nodes.count; i++)
+        if (tc_annotation((tc_value){(tc_graph *)graph, (int32_t)i, 0}, TC_NOTE_SEED))
+            return true;
+    for (size_t i = 0; i < graph->functions.count; i++)
+        if (has_gradients(graph->functions.data[i]))
+            return true;
+    return false;
+}
+
+static tc_status declare_filled(tc_session *session, const char *name, tc_dtype dtype, double first)
+{
+    const tc_shape scalar = TC_SCALAR;
+    tc_variable *variable;
+    tc_tensor *tensor;
+    if (tc_map_find_string(&session->graph->names, name))
+        return tc_fail(TC_INVALID_ARGUMENT,
+                       "session: with precision f16 '%s' is a variable of the library; give the "
+                       "node of this name another one",
+                       name);
+    TC_TRY(tc_store_declare(session->store, name, dtype, &scalar, &variable));
+    TC_TRY(tc_tensor_create_scalar(dtype, first, &tensor));
+    tc_store_fill(session->store, variable, tensor);
+    return TC_OK;
+}
+
 tc_status tc_session_declare_variables(tc_session *session)
 {
     int32_t count;
-    return declare_all(session, NULL, &count);
+    TC_TRY(declare_all(session, NULL, &count));
+    if (session->precision != TC_F16 || session->loss_scale > 0 || !has_gradients(session->source))
+        return TC_OK;
+    TC_TRY(declare_filled(session, TC_LOSS_SCALE, TC_F32, TC_LOSS_SCALE_FIRST));
+    return declare_filled(session, TC_LOSS_SCALE_STEPS, TC_I64, 0);
 }
 
 tc_status tc_session_initialize(tc_session *session)

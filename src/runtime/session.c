@@ -1,5 +1,6 @@
 #include "runtime/session.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/status.h"
@@ -60,6 +61,10 @@ static tc_status set_options(tc_session *session, const tc_session_options *o)
     if (o->precision != TC_DTYPE_INVALID && o->precision != TC_BF16 && o->precision != TC_F16)
         return tc_fail(TC_INVALID_ARGUMENT, "session: precision is bf16 or f16, not %s",
                        tc_dtype_name(o->precision));
+    if (!(o->loss_scale >= 0) || isinf(o->loss_scale))
+        return tc_fail(TC_INVALID_ARGUMENT,
+                       "session: loss_scale is %g, but must be positive, or 0 for one that adapts",
+                       (double)o->loss_scale);
     if (o->store && o->runtime && o->store->runtime != o->runtime)
         return tc_fail(TC_INVALID_ARGUMENT,
                        "session: the store belongs to another runtime than the one given");
@@ -72,6 +77,7 @@ static tc_status set_options(tc_session *session, const tc_session_options *o)
     session->dump_context = o->dump_context;
     session->optimization = o->optimization;
     session->precision = o->precision;
+    session->loss_scale = o->loss_scale;
     session->fold_budget = o->fold_budget ? o->fold_budget : FOLD_BUDGET;
     session->memory_budget = o->memory_budget;
     session->program_cache = o->program_cache ? o->program_cache : 64;

@@ -125,6 +125,7 @@ struct tc_session {
     void *dump_context;
     tc_optimization optimization;
     tc_dtype precision;
+    float loss_scale;
     size_t fold_budget;
     size_t memory_budget;
     int32_t plan_cache;

@@ -5,6 +5,7 @@
 #include "base/map.h"
 #include "base/status.h"
 #include "base/text.h"
+#include "core/loss_scale.h"
 #include "core/shape.h"
 #include "serialize/records.h"
 #include "tensorc/serialize.h"
@@ -101,12 +102,19 @@ static tc_status add_match(tc_matching *m, const tc_stored_tensor *stored)
     return TC_OK;
 }
 
+static bool is_loss_scale(const char *name)
+{
+    return strcmp(name, TC_LOSS_SCALE) == 0 || strcmp(name, TC_LOSS_SCALE_STEPS) == 0;
+}
+
 static tc_status match_variable(void *context, const tc_variable_info *variable)
 {
     tc_matching *m = context;
     if (!has_prefix(m, variable->name))
         return TC_OK;
     const uint64_t *index = tc_map_find_string(&m->file->names, variable->name);
+    if (!index && is_loss_scale(variable->name))
+        return TC_OK; /* what was trained otherwise goes on in f16 with the scale there is */
     if (!index) {
         list_name(&m->missing_text, &m->missing, variable->name);
         return TC_OK;

@@ -389,13 +389,13 @@ static void test_again(void **state)
     f->r.request.optimization = TC_OPTIMIZATION_BASIC;
     request_fetch(&f->r, tc_exp(f->x));
     compile(f);
-    assert_int_equal(f->program->n_reports, 9);
+    assert_int_equal(f->program->n_reports, 10);
     f->r.request.n_fetches = 0;
     tc_value a = tc_exp(tc_cast(f->i, TC_F32)), b = tc_exp(tc_cast(f->i, TC_F32));
     request_fetch(&f->r, tc_maximum(a, b));
     compile(f);
     assert_int_equal(count_nodes(f->program->graph, "maximum"), 0);
-    assert_int_equal(f->program->n_reports, 12);
+    assert_int_equal(f->program->n_reports, 13);
 }
 
 static void test_disable(void **state)
@@ -415,7 +415,7 @@ static void test_disable(void **state)
     assert_false(was_run(f, "simplify"));
     f->r.request.disable_passes = "all";
     compile(f);
-    assert_int_equal(f->program->n_reports, 6); /* the mandatory ones */
+    assert_int_equal(f->program->n_reports, 7); /* the mandatory ones */
     assert_true(f->program->plan_passes == 0);
     for (int32_t i = 0; i < f->program->n_reports; i++)
         assert_true(f->program->reports[i].milliseconds >= 0);
